@@ -1,0 +1,7 @@
+"""`python -m dacs` is `dacs`."""
+
+import sys
+
+from dacs.cli import main
+
+sys.exit(main())

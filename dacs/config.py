@@ -1,0 +1,378 @@
+"""params.yaml, read and checked. Nothing below this floor knows that it exists.
+
+`load` lays the chosen scale over the rest and refuses what it does not know; `settings_for` cuts out what one job
+depends on, as plain values. So an edit redoes the jobs that it concerns and no other.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dacs.errors import BadRequest
+
+Scale = Literal["demo", "smoke", "paper"]
+Task = Literal["gta5-cityscapes", "synthia-cityscapes"]
+Method = Literal["source", "pseudo", "naive", "cutmix", "cowmix", "dacs", "oracle"]
+Domain = Literal["gta5", "synthia", "cityscapes"]
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Size = tuple[Count, Count]  # height, width in pixels
+Range = tuple[NotNegative, NotNegative]  # lowest, highest
+
+
+class Section(BaseModel):
+    """A section of params.yaml: exactly these keys, of exactly these kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Runs(Section):
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    """Which source is adapted to which target."""
+    methods: Annotated[list[Method], Field(min_length=1)]
+    """Which methods run on each task."""
+    seeds: Annotated[list[CountOrNone], Field(min_length=1)]
+    """One run of each method for each seed."""
+
+
+class Sources(Section):
+    gta5: Literal["world"]
+    """Where GTA5's raw frames come from."""
+    synthia: Literal["world"]
+    """Where SYNTHIA's raw frames come from."""
+    cityscapes: Literal["world"]
+    """Where Cityscapes' raw frames come from."""
+
+
+class Data(Section):
+    sources: Sources
+    """Where raw frames come from, for each domain."""
+
+
+class Frames(Section):
+    gta5: Count
+    """Frames of the GTA5-like domain."""
+    synthia: Count
+    """Frames of the SYNTHIA-like domain."""
+    cityscapes_train: Count
+    """Unlabelled training frames of the target."""
+    cityscapes_val: Count
+    """Labelled validation frames of the target."""
+
+
+class World(Section):
+    seed: CountOrNone
+    """Another seed is another city."""
+    scale: Annotated[float, Field(gt=0.05, le=1)]
+    """Of the real frames' width and height."""
+    frames: Frames
+    """How many frames to render."""
+
+
+class Remap(Section):
+    gta5: Size
+    """Height and width in pixels at which networks see GTA5."""
+    synthia: Size
+    """The same for SYNTHIA."""
+    cityscapes: Size
+    """The same for Cityscapes."""
+    resample: Literal["bicubic", "bilinear"]
+    """How images are resized, antialiased."""
+
+
+class Model(Section):
+    network: Literal["small", "deeplab_resnet18", "deeplab_resnet50", "deeplab_resnet101"]
+    """The segmentation network."""
+    aspp_branches: Literal[2, 4]
+    """Dilated branches that the head sums."""
+    bn_affine: Literal["trained", "frozen"]
+    """Scale and shift of BatchNorm."""
+
+
+class Loop(Section):
+    batch: Count
+    """Frames of each domain in a step."""
+    crop: Size
+    """Height and width in pixels of the training crops."""
+    flip: bool
+    """Mirror half of the crops."""
+    optimizer: Literal["adamw", "sgd"]
+    """The optimizer."""
+    momentum: Share
+    """Of sgd."""
+    nesterov: bool
+    """Of sgd."""
+    weight_decay: NotNegative
+    """Weight decay."""
+    poly_power: NotNegative
+    """The learning rate falls as (1 - step / steps) ** power."""
+    warmup: CountOrNone
+    """Steps over which the learning rate rises from 0."""
+    backbone_lr_factor: Positive
+    """Times the learning rate, for the backbone."""
+    head_lr_factor: Positive
+    """Times the learning rate, for the head."""
+    threads: CountOrNone
+    """CPU threads of one run; 0: as torch likes."""
+    workers: CountOrNone
+    """Processes that read ahead; no effect on the result."""
+    device: Literal["auto", "cpu", "cuda"]
+    """Where networks run."""
+    log_every: Count
+    """Steps between rows of log.csv."""
+    checkpoint_every: Count
+    """Steps between checkpoints; no effect on the result."""
+    monitor_every: Count
+    """Steps between measurements on the validation set."""
+    monitor_frames: Count
+    """Validation frames in such a measurement."""
+
+
+class Train(Section):
+    steps: Count
+    """Steps of source-only training."""
+    lr: Positive
+    """Learning rate at the start."""
+
+
+class Adapt(Section):
+    steps: Count
+    """Steps of adaptation."""
+    lr: Positive
+    """Learning rate at the start."""
+    init: Literal["source", "backbone"]
+    """What adaptation starts from."""
+    pseudo_labels: Literal["teacher", "student"]
+    """Who labels target frames."""
+    teacher_bn: Literal["running", "batch"]
+    """BatchNorm statistics of the teacher."""
+    ema: Share
+    """The share of itself that the teacher keeps at each step, at most."""
+    threshold: Share
+    """A pixel is confident from this probability on."""
+    pixel_weight: Literal["threshold_uniform", "threshold", "none"]
+    """How confidence weighs pixels."""
+    lambda_scope: Literal["image", "batch"]
+    """One lambda for each image or for the batch."""
+    lambda_counts: Literal["mixed", "target"]
+    """Whose confident pixels make lambda."""
+    lambda_applies_to: Literal["all", "target"]
+    """Which pixels lambda weighs."""
+    consistency_weight: NotNegative
+    """Times the mixed loss."""
+    draw_void: bool
+    """Whether ignored pixels count as a class that can be pasted."""
+    cow_sigma: Range
+    """Size in pixels of CowMix's blobs."""
+    cow_share: Share
+    """Share of the frame that CowMix pastes."""
+    jitter_probability: Share
+    """One coin a batch."""
+    jitter_strength: Share
+    """Of brightness, contrast, saturation and hue."""
+    blur_probability: Share
+    """One coin a batch."""
+    blur_sigma: Range
+    """Pixels."""
+
+
+class Evaluate(Section):
+    batch: Count
+    """Frames at a time; no effect on the result."""
+
+
+class Figures(Section):
+    frames: Count
+    """Validation frames whose predictions are shown."""
+    dpi: Count
+    """Dots per inch of pictures."""
+
+
+class Report(Section):
+    title: str
+    """Heading of the page."""
+
+
+class Params(Section):
+    """params.yaml with the block of its scale laid over it."""
+
+    scale: Scale
+    """The block of `scales` laid over the rest."""
+    runs: Runs
+    """What is run."""
+    data: Data
+    """Where raw frames come from."""
+    world: World
+    """The built-in world."""
+    remap: Remap
+    """Raw frames and labels to what networks see."""
+    model: Model
+    """The network."""
+    loop: Loop
+    """What source-only training and adaptation share."""
+    train: Train
+    """Source-only training."""
+    adapt: Adapt
+    """Adaptation."""
+    methods: dict[Method, dict[str, Any]]
+    """What a method does differently from `adapt`."""
+    evaluate: Evaluate
+    """Evaluation."""
+    figures: Figures
+    """Figures."""
+    report: Report
+    """The page."""
+
+
+def load(source: Path | dict[str, Any]) -> Params:
+    """The parameters in `source` (a YAML file, or its content as Snakemake reads it), checked whole.
+
+    All scales are checked, not just the chosen one. Raises BadRequest naming the key, what was found there, what
+    was expected and the nearest valid name.
+    """
+    content = _read(source) if isinstance(source, Path) else json.loads(json.dumps(source))
+    if not isinstance(content, dict):
+        raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
+    scales = content.pop("scales", None) or {}
+    _known("scales", scales, get_args(Scale))
+    chosen = content.get("scale")
+    _known("scale", [chosen], get_args(Scale))
+    for scale in sorted(get_args(Scale), key=lambda name: name != chosen):  # the chosen one first
+        where = "" if scale == chosen else f"scales.{scale} (laid over the rest): "
+        params = _check(_overlay(content, {**(scales.get(scale) or {}), "scale": scale}), where)
+        if scale == chosen:
+            result = params
+    return result
+
+
+def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "") -> dict[str, Any]:
+    """The plain settings that one job of `verb` depends on, and nothing else."""
+    every = params.model_dump(mode="json")
+    frames = every["world"]["frames"]
+    if verb == "world":
+        splits = {"train": "cityscapes_train", "val": "cityscapes_val"} if domain == "cityscapes" else {"train": domain}
+        counts = {split: frames[key] for split, key in splits.items()}
+        return {"seed": params.world.seed, "scale": params.world.scale, "frames": counts}
+    if verb == "remap":
+        return {"size": every["remap"][domain], "resample": params.remap.resample}
+    if verb == "train":
+        return {key: every[key] for key in ("model", "loop", "train")}
+    if verb == "adapt":
+        return {"model": every["model"], "loop": every["loop"], "adapt": adapt_of(params, method)}
+    if verb == "evaluate":
+        return {"batch": params.evaluate.batch, "frames": params.figures.frames}
+    if verb in ("figures", "report"):
+        return {"runs": every["runs"], "figures": every["figures"], "report": every["report"], "params": every}
+    raise BadRequest(f"no settings for '{verb}'; {nearest(verb, ('world', 'remap', 'train', 'adapt', 'evaluate'))}")
+
+
+def adapt_of(params: Params, method: str) -> dict[str, Any]:
+    """The settings of one adaptation method: `adapt` with what `methods` says of it laid over."""
+    return {**params.adapt.model_dump(mode="json"), **params.methods.get(method, {})}  # type: ignore[call-overload]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the whole params.yaml, for editors; `methods` and `scales` hold parts of sections."""
+    whole = Params.model_json_schema()
+    part = json.loads(json.dumps(whole).replace("#/$defs/", "#/$defs/part"))
+    parts = part.pop("$defs")
+    part["properties"].pop("scale")
+    part["properties"]["methods"]["additionalProperties"] = {"$ref": "#/$defs/partAdapt"}
+    for section in [part, *parts.values()]:
+        section.pop("required", None)
+    definitions = {**whole.pop("$defs"), **{f"part{name}": value for name, value in parts.items()}, "part": part}
+    definitions["part"]["title"] = "A scale"
+    whole["properties"]["methods"]["additionalProperties"] = {"$ref": "#/$defs/partAdapt"}
+    whole["properties"]["scales"] = {
+        "description": "Blocks, one of which is laid over the rest.",
+        "type": "object",
+        "properties": {scale: {"$ref": "#/$defs/part"} for scale in get_args(Scale)},
+        "additionalProperties": False,
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}
+
+
+def nearest(word: str, valid: Any) -> str:
+    """The valid names nearest to `word`, as the end of a sentence to the person."""
+    valid = [str(name) for name in valid]
+    close = difflib.get_close_matches(str(word), valid, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}."
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise BadRequest(f"{path}: not found.\nRun the command in the project's folder.") from error
+    except yaml.YAMLError as error:
+        raise BadRequest(f"{path}: not YAML.\n{error}") from error
+
+
+def _overlay(base: Any, over: Any) -> Any:
+    """`over` laid over `base`: mappings meet key by key, anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: _overlay(base.get(key), value) for key, value in over.items()}}
+
+
+def _check(content: dict[str, Any], where: str) -> Params:
+    params: Params = _validate(Params, content, where)
+    for method, over in params.methods.items():
+        _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{method}.")
+    domains = sorted({domain for task in params.runs.tasks for domain in task.split("-")})
+    for domain in domains:
+        size = getattr(params.remap, domain)
+        if any(crop > have for crop, have in zip(params.loop.crop, size, strict=True)):
+            raise BadRequest(
+                f"params.yaml: {where}loop.crop is {list(params.loop.crop)} (height, width), larger than the frames of "
+                f"{domain}, remap.{domain} = {list(size)}.\nMake the crop smaller or the frames larger."
+            )
+    if "naive" in params.runs.methods and params.loop.batch < 2:
+        raise BadRequest(f"params.yaml: {where}loop.batch is 1; naive mixing needs two target frames, so 2 or more.")
+    return params
+
+
+def _validate(model: type[Section], content: dict[str, Any], where: str) -> Any:
+    try:
+        # Through JSON, where strict kinds still let a list be a pair.
+        return model.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise BadRequest("\n".join(_words(model, detail, where) for detail in error.errors())) from None
+
+
+def _words(model: type[Section], detail: Any, where: str) -> str:
+    """One finding of pydantic as a sentence: key, found, expected."""
+    location = [str(part) for part in detail["loc"]]
+    key, last = where + ".".join(location), location[-1] if location else ""
+    if detail["type"] == "extra_forbidden":
+        return f"params.yaml: {key} is not known; {nearest(last, _names_at(model, location[:-1]))}"
+    if detail["type"] == "missing":
+        return f"params.yaml: {key} is missing; it is needed."
+    found = json.dumps(detail["input"])
+    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    if detail["type"] == "literal_error":
+        options = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f"params.yaml: {key} is {found}; {nearest(detail['input'], options)}"
+    hint = " (write 0.001 or 1.0e-3: YAML takes 1e-3 for text)" if isinstance(detail["input"], str) else ""
+    return f"params.yaml: {key} is {found}; {expected}{hint}."
+
+
+def _names_at(model: type[Section], location: list[str]) -> list[str]:
+    """The keys that the section at `location` knows."""
+    for part in location:
+        model = model.model_fields[part].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _known(where: str, words: Any, valid: tuple[str, ...]) -> None:
+    for word in words:
+        if word not in valid:
+            raise BadRequest(f"params.yaml: {where} names '{word}'; {nearest(word, valid)}")

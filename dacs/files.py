@@ -1,0 +1,64 @@
+"""Files that are either whole or absent: everything is written to a temporary name, then renamed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dacs.errors import RunFailed
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it becomes `path` when the block ends well.
+
+    The suffix is kept, since encoders choose their format by it. A failed block leaves nothing behind;
+    a full disk is told in words.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise RunFailed(
+            f"{path}: could not be written ({error.strerror or error}).\n"
+            f"Nothing of it was kept. Free some space or choose another folder, then run the same command again."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that reads well and diffs well: indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; a missing or broken one is told in words."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunFailed(f"{path}: not found.\nMake it by the step before this one.") from error
+    except ValueError as error:
+        raise RunFailed(f"{path}: not JSON ({error}).\nDelete it and run the step that makes it again.") from error
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
