@@ -1,0 +1,133 @@
+"""Prepared frames as tensors. No data set has a name here: an index.csv is all there is to know."""
+
+import csv
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from dacs.data.formats import decode_image, decoded, listing, read_png
+from dacs.errors import BadRequest, RunFailed
+
+MEMORY = 2**30  # bytes of decoded frames that a split may keep
+
+
+class Split:
+    """The frames that the index of a folder lists, in its order.
+
+    Decoded frames are kept when all of them fit into `memory` bytes, so that a short training does not decode its frames
+    over and over. Raises RunFailed when the index is missing, lists nothing, or lists files that are not there.
+    """
+
+    def __init__(self, folder: Path, memory: int = MEMORY) -> None:
+        self.folder = Path(folder)
+        rows = _read_index(self.folder / "index.csv")
+        self.paths = {kind: [self.folder / row[kind] for row in rows] for kind in _READERS if kind in rows[0]}
+        self._memory = memory
+        self._kept: dict[tuple[str, int], Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths["image"])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the frames have labels: those of the target's training split have none."""
+        return "label" in self.paths
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each frame: its file's, without the ending."""
+        return [path.stem for path in self.paths["image"]]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of the first frame; `dacs remap` brings all frames to one size."""
+        with Image.open(self.paths["image"][0]) as image:
+            return image.height, image.width
+
+    @cached_property
+    def keeps(self) -> bool:
+        """Whether decoded frames stay in memory."""
+        height, width = self.size
+        return len(self) * height * width * (3 + self.labelled) <= self._memory
+
+    def image(self, index: int) -> UInt8[Tensor, "3 height width"]:
+        """RGB of a frame, 0..255. Kept tensors are shared: do not write to them."""
+        return self._get("image", index)
+
+    def label(self, index: int) -> UInt8[Tensor, "height width"] | None:
+        """Train ids of a frame, 255 = ignore; None where the split has no labels."""
+        return self._get("label", index) if self.labelled else None
+
+    def load(self) -> None:
+        """Decode all frames now, if they are to be kept at all."""
+        for index in range(len(self)) if self.keeps else ():
+            self.image(index)
+            self.label(index)
+
+    def check_crop(self, crop: tuple[int, int]) -> None:
+        """Raise BadRequest when a crop (height, width) is larger than the frames."""
+        height, width = self.size
+        if crop[0] > height or crop[1] > width or min(crop) < 1:
+            raise BadRequest(
+                f"loop.crop: {crop[0]}x{crop[1]} (height x width) does not fit into the frames of {self.folder}, "
+                f"which are {height}x{width}.\nLower loop.crop, or raise the size of the domain in remap, in params.yaml."
+            )
+
+    def _get(self, kind: str, index: int) -> Tensor:
+        key = kind, index
+        if key in self._kept:
+            return self._kept[key]
+        found = _READERS[kind](self.paths[kind][index])
+        if found.shape[-2:] != self.size:
+            raise RunFailed(
+                f"{self.paths[kind][index]}: {kind} of size {tuple(found.shape[-2:])}, the first frame has {self.size}.\n"
+                f"Run 'dacs remap' for this data set again."
+            )
+        if self.keeps:
+            self._kept[key] = found
+        return found
+
+
+def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
+    """RGB of a PNG, 0..255."""
+    pixels = np.array(decoded(path, read_png(path), decode_image))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def read_label(path: Path) -> UInt8[Tensor, "height width"]:
+    """Train ids of a PNG, by palette index or gray value."""
+    with Image.open(path) as image:
+        if image.mode not in ("P", "L"):
+            raise RunFailed(
+                f"{path}: holds {image.mode}, not train ids.\nRun 'dacs remap' for this data set again."
+            )
+        return torch.from_numpy(np.array(image))
+
+
+_READERS = {"image": read_image, "label": read_label}  # by column of the index
+
+
+def _read_index(path: Path) -> list[dict[str, str]]:
+    """The rows of an index, all of whose files are there."""
+    again = "Run 'dacs remap' for this data set again."
+    if not path.exists():
+        raise RunFailed(f"{path}: not found.\n{again}")
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise RunFailed(f"{path}: lists no frames.\n{again}")
+    if "image" not in rows[0]:
+        raise RunFailed(f"{path}: has no column 'image'.\n{again}")
+    missing = [
+        row[key] for row in rows for key in row if not row[key] or not (path.parent / row[key]).exists()
+    ]
+    if missing:
+        raise RunFailed(
+            listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{again}"
+        )
+    return rows
