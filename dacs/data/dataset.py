@@ -10,9 +10,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from dacs.data.formats import decode_image, decoded, listing, read_png
+from dacs.data.formats import BadFrame, decode_image, decode_palette, decoded, listing, read_png
 from dacs.errors import BadRequest, RunFailed
 
+AGAIN = "Run 'dacs remap' for this data set again."
 MEMORY = 2**30  # bytes of decoded frames that a split may keep
 
 
@@ -82,11 +83,14 @@ class Split:
         key = kind, index
         if key in self._kept:
             return self._kept[key]
-        found = _READERS[kind](self.paths[kind][index])
+        path = self.paths[kind][index]
+        try:
+            found = _READERS[kind](path)
+        except BadFrame as error:
+            raise RunFailed(f"{error}\n{AGAIN}") from error
         if found.shape[-2:] != self.size:
             raise RunFailed(
-                f"{self.paths[kind][index]}: {kind} of size {tuple(found.shape[-2:])}, the first frame has {self.size}.\n"
-                f"Run 'dacs remap' for this data set again."
+                f"{path}: {kind} of size {tuple(found.shape[-2:])}, the first frame has {self.size}.\n{AGAIN}"
             )
         if self.keeps:
             self._kept[key] = found
@@ -100,13 +104,8 @@ def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
 
 
 def read_label(path: Path) -> UInt8[Tensor, "height width"]:
-    """Train ids of a PNG, by palette index or gray value."""
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise RunFailed(
-                f"{path}: holds {image.mode}, not train ids.\nRun 'dacs remap' for this data set again."
-            )
-        return torch.from_numpy(np.array(image))
+    """Train ids of a palette PNG."""
+    return torch.from_numpy(decoded(path, read_png(path), decode_palette).copy())
 
 
 _READERS = {"image": read_image, "label": read_label}  # by column of the index
@@ -114,20 +113,19 @@ _READERS = {"image": read_image, "label": read_label}  # by column of the index
 
 def _read_index(path: Path) -> list[dict[str, str]]:
     """The rows of an index, all of whose files are there."""
-    again = "Run 'dacs remap' for this data set again."
     if not path.exists():
-        raise RunFailed(f"{path}: not found.\n{again}")
+        raise RunFailed(f"{path}: not found.\n{AGAIN}")
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:
-        raise RunFailed(f"{path}: lists no frames.\n{again}")
+        raise RunFailed(f"{path}: lists no frames.\n{AGAIN}")
     if "image" not in rows[0]:
-        raise RunFailed(f"{path}: has no column 'image'.\n{again}")
+        raise RunFailed(f"{path}: has no column 'image'.\n{AGAIN}")
     missing = [
         row[key] for row in rows for key in row if not row[key] or not (path.parent / row[key]).exists()
     ]
     if missing:
         raise RunFailed(
-            listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{again}"
+            listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{AGAIN}"
         )
     return rows

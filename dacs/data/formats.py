@@ -180,17 +180,7 @@ def _pairs(form: Format, raw: Path, split: str) -> list[Frame]:
             listing(f"{raw}: {len(alone)} files of split '{split}' have no partner", alone)
             + "\nBring the missing files, or remove these; an interrupted unpacking leaves such pairs."
         )
-    if not images:
-        raise RunFailed(
-            f"{raw / form.images.format(split=split)}: split '{split}' is empty, no *{form.image_end} was found.\n"
-            f"Make or unpack the data again."
-        )
-    found = [Frame(Path(key).name, images[key], labels[key]) for key in images]
-    if len({frame.name for frame in found}) < len(found):
-        raise RunFailed(
-            f"{raw}: two frames of split '{split}' share a name.\nNames must differ across folders."
-        )
-    return sorted(found)
+    return sorted(Frame(Path(key).name, images[key], labels[key]) for key in images)
 
 
 def _named(folder: Path, end: str) -> dict[str, Path]:

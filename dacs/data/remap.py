@@ -4,6 +4,7 @@ From here on no data set has a name. `index.csv` and `card.json` are written las
 whole. The bytes depend on the raw files and the settings alone, not on the number of workers.
 """
 
+import fcntl
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +23,12 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import PIL
 from PIL import Image
 from tqdm import tqdm
 
 from dacs.data.formats import (
     BadFrame,
-    Format,
     Frame,
     decode_image,
     decoded,
@@ -57,6 +59,7 @@ class Settings(NamedTuple):
 class Job(NamedTuple):
     """One frame to prepare, and what an earlier run noted about it."""
 
+    name: str  # split/name
     frame: Frame
     image: Path  # to write
     label: Path
@@ -100,14 +103,15 @@ def remap(domain: str, raw: Path, out: Path, *, size: tuple[int, int], resample:
     settings = Settings(domain, size, resample)
     _check(settings, raw, out)
     form, found = format_of(domain), frames(domain, raw)
-    for split in _ready_splits(form):
-        for name in ("index.csv", "card.json"):
-            (out / split / name).unlink(missing_ok=True)
-    tallies = _make_all(settings, raw, out, found, workers)
-    for split, labels in form.splits.items():
-        _finish(settings, out, split, split, tallies[split], labelled=labels == split)
-        if labels != split:
-            _finish(settings, out, labels, split, tallies[split], labelled=True)
+    with _alone(out):
+        for split in {*form.splits, *form.splits.values()}:
+            for name in ("index.csv", "card.json"):
+                (out / split / name).unlink(missing_ok=True)
+        tallies = _make_all(settings, raw, out, found, workers)
+        for split, labels in form.splits.items():
+            _finish(settings, out, split, split, tallies[split], labelled=labels == split)
+            if labels != split:
+                _finish(settings, out, labels, split, tallies[split], labelled=True)
 
 
 def _check(settings: Settings, raw: Path, out: Path) -> None:
@@ -127,8 +131,27 @@ def _check(settings: Settings, raw: Path, out: Path) -> None:
         )
 
 
-def _ready_splits(form: Format) -> list[str]:
-    return sorted({*form.splits, *form.splits.values()})
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse to work in a folder where another process does; the lock ends with its process, however that ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        _lock(folder, out)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, out: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunFailed(
+            f"{out}: another 'dacs remap' is at work there.\nWait for it, or stop it first."
+        ) from error
+    except OSError:
+        pass  # a network file system that locks no folders; every file is still written whole or not at all
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -139,22 +162,24 @@ def _make_all(
     settings: Settings, raw: Path, out: Path, found: dict[str, list[Frame]], workers: int
 ) -> dict[str, Tally]:
     """Make every frame, note each as it is done, and add up by raw split."""
-    out.mkdir(parents=True, exist_ok=True)
     journal = out / JOURNAL
-    header = canonical([*settings, code_digest("dacs.data.remap")])
+    header = canonical([*settings, PIL.__version__, code_digest("dacs.data.remap")])
     noted = _read_journal(journal, header)
-    jobs = [(split, frame) for split, listed in found.items() for frame in listed]
-    tallies, faults, notes = {split: Tally() for split in found}, [], [header]
-    with journal.open("a" if noted else "w") as notebook:
-        if not noted:
-            print(header, file=notebook)
-        made = _each(partial(_make, settings), [_job(settings, out, noted, *job) for job in jobs], workers)
-        for (split, frame), result in zip(jobs, made, strict=True):
-            if isinstance(result, str):
-                faults.append(result)
+    jobs = [_job(settings, out, noted, split, frame) for split, listed in found.items() for frame in listed]
+    splits = [split for split, listed in found.items() for _ in listed]
+    tallies: dict[str, Tally] = {split: Tally() for split in found}
+    faults: list[str] = []
+    notes = [header]
+    write_text(journal, "\n".join([header, *map(canonical, noted.values())]) + "\n")
+    with journal.open("a") as notebook:
+        for split, job, made in zip(
+            splits, jobs, _each(partial(_make, settings), jobs, workers), strict=True
+        ):
+            if isinstance(made, str):
+                faults.append(made)
                 continue
-            tallies[split].add(frame.name, result)
-            notes.append(canonical(result.note))
+            tallies[split].add(job.frame.name, made)
+            notes.append(canonical(made.note))
             print(notes[-1], file=notebook, flush=True)
     if faults:
         raise RunFailed(
@@ -169,7 +194,7 @@ def _make_all(
 def _job(settings: Settings, out: Path, noted: dict[str, dict[str, Any]], split: str, frame: Frame) -> Job:
     image = out / split / "images" / f"{frame.name}.png"
     label = out / format_of(settings.domain).splits[split] / "labels" / f"{frame.name}.png"
-    return Job(frame, image, label, noted.get(f"{split}/{frame.name}"))
+    return Job(f"{split}/{frame.name}", frame, image, label, noted.get(f"{split}/{frame.name}"))
 
 
 def _read_journal(path: Path, header: str) -> dict[str, dict[str, Any]]:
@@ -223,24 +248,22 @@ def _make(settings: Settings, job: Job) -> Made | str:
     """Prepare one frame, or say in one line what is wrong with it."""
     frame = job.frame
     try:
-        raw_image, raw_label = read_png(frame.image), read_png(frame.label)
-        note = {
-            "frame": f"{job.image.parent.parent.name}/{frame.name}",
-            "raw": [_sha(raw_image), _sha(raw_label)],
-        }
+        raw = read_png(frame.image), read_png(frame.label)
+        note = {"frame": job.name, "raw": [_sha(content) for content in raw]}
         kept = _kept(job, note)
-        image_png, label_png = kept or _prepared(settings, frame, raw_image, raw_label)
+        image, label = _opened(*kept) if kept else _prepared(settings, frame, *raw)
     except BadFrame as fault:
         return str(fault)
+    files = kept or (_png(image, compress_level=1), _png(_painted(label), compress_level=6))
     if not kept:
-        write_bytes(job.image, image_png)
-        write_bytes(job.label, label_png)
-    note["made"] = [_sha(image_png), _sha(label_png)]
-    return Made(note, _count_colors(image_png), _count_bands(label_png))
+        write_bytes(job.image, files[0])
+        write_bytes(job.label, files[1])
+    note["made"] = [_sha(content) for content in files]
+    return Made(note, np.array(image.histogram(), np.int64).reshape(3, 256), _count_bands(label))
 
 
 def _kept(job: Job, note: dict[str, Any]) -> tuple[bytes, bytes] | None:
-    """The files that an earlier run made of the same raw bytes, if they are what it noted."""
+    """The files that an earlier run made of the same raw bytes, if they are still what it noted."""
     if (
         job.noted is None
         or job.noted["raw"] != note["raw"]
@@ -251,8 +274,15 @@ def _kept(job: Job, note: dict[str, Any]) -> tuple[bytes, bytes] | None:
     return files if job.noted["made"] == [_sha(content) for content in files] else None
 
 
-def _prepared(settings: Settings, frame: Frame, raw_image: bytes, raw_label: bytes) -> tuple[bytes, bytes]:
-    """Image and label at the new size, as the bytes of their PNG files."""
+def _opened(image_png: bytes, label_png: bytes) -> tuple[Image.Image, np.ndarray]:
+    """A prepared frame as pixels."""
+    return Image.open(io.BytesIO(image_png)), np.asarray(Image.open(io.BytesIO(label_png)))
+
+
+def _prepared(
+    settings: Settings, frame: Frame, raw_image: bytes, raw_label: bytes
+) -> tuple[Image.Image, np.ndarray]:
+    """Image and train ids at the new size."""
     form = format_of(settings.domain)
     image = decoded(frame.image, raw_image, decode_image)
     label = decoded(frame.label, raw_label, form.decode)
@@ -267,15 +297,14 @@ def _prepared(settings: Settings, frame: Frame, raw_image: bytes, raw_label: byt
     except ValueError as error:
         raise BadFrame(f"{frame.label}: {error}") from error
     height, width = settings.size
-    image = image.resize((width, height), RESAMPLE[settings.resample])
-    return _png(image, compress_level=1), _png(_painted(_nearest(label, settings.size)), compress_level=6)
+    return image.resize((width, height), RESAMPLE[settings.resample]), _nearest(label, settings.size)
 
 
 def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
     """Train ids of raw ids (both uint8, same shape). Raises ValueError naming the ids outside the table."""
     lookup = np.full(256, UNKNOWN, np.uint8)
     lookup[list(table)] = list(table.values())
-    mapped = lookup[label]
+    mapped: np.ndarray = cv2.LUT(label, lookup)
     if (mapped == UNKNOWN).any():
         strangers = sorted(int(value) for value in np.unique(label[mapped == UNKNOWN]))
         raise ValueError(
@@ -310,14 +339,8 @@ def _sha(content: bytes) -> str:
 # Counting
 
 
-def _count_colors(image_png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(image_png)) as image:
-        return np.array(image.histogram(), np.int64).reshape(3, 256)
-
-
-def _count_bands(label_png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(label_png)) as image:
-        label = np.asarray(image)
+def _count_bands(label: np.ndarray) -> np.ndarray:
+    """How many pixels of each value each horizontal band holds: shape (16, 256)."""
     band = np.arange(len(label)) * BANDS // len(label)
     return np.bincount((band[:, None] * 256 + label).ravel(), minlength=BANDS * 256).reshape(BANDS, 256)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dacs.data.dataset import Split
+from dacs.provenance import canonical
 
 
 class Batch(NamedTuple):
@@ -42,7 +43,7 @@ def seed_of(*parts: int | str) -> int:
     >>> seed_of(0, "crop", 7) == seed_of(0, "crop", 7), seed_of(0, "crop", 7) == seed_of(0, "crop", 8)
     (True, False)
     """
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(canonical(parts).encode()).digest()[:8], "big") >> 1
 
 
 @lru_cache(maxsize=8)
