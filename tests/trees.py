@@ -29,9 +29,7 @@ def write_palette(path: Path, label: np.ndarray) -> None:
     """GTA5: a palette of 35 colours, several of them equal, as in the real files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label)
-    image.putpalette(
-        [0, 0, 0] * 4 + [channel for index in range(31) for channel in (index * 8, 90, 255 - index)]
-    )
+    image.putpalette([0, 0, 0] * 4 + [channel for index in range(31) for channel in (index * 8, 90, 255 - index)])
     image.save(path)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from dacs.data.formats import BadFrame, decode_image, decode_palette, decoded, listing, read_png
@@ -20,8 +19,8 @@ MEMORY = 2**30  # bytes of decoded frames that a split may keep
 class Split:
     """The frames that the index of a folder lists, in its order.
 
-    Decoded frames are kept when all of them fit into `memory` bytes, so that a short training does not decode its frames
-    over and over. Raises RunFailed when the index is missing, lists nothing, or lists files that are not there.
+    Decoded frames are kept when all of them fit into `memory` bytes, so that a short training does not decode them over
+    and over. Raises RunFailed when the index is missing, lists nothing, or lists files that are not there.
     """
 
     def __init__(self, folder: Path, memory: int = MEMORY) -> None:
@@ -47,8 +46,8 @@ class Split:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels of the first frame; `dacs remap` brings all frames to one size."""
-        with Image.open(self.paths["image"][0]) as image:
-            return image.height, image.width
+        height, width = self._read("image", 0).shape[-2:]
+        return height, width
 
     @cached_property
     def keeps(self) -> bool:
@@ -76,25 +75,27 @@ class Split:
         if crop[0] > height or crop[1] > width or min(crop) < 1:
             raise BadRequest(
                 f"loop.crop: {crop[0]}x{crop[1]} (height x width) does not fit into the frames of {self.folder}, "
-                f"which are {height}x{width}.\nLower loop.crop, or raise the size of the domain in remap, in params.yaml."
+                f"which are {height}x{width}.\nLower loop.crop in params.yaml, or raise the domain's size in remap."
             )
 
     def _get(self, kind: str, index: int) -> Tensor:
-        key = kind, index
-        if key in self._kept:
-            return self._kept[key]
-        path = self.paths[kind][index]
-        try:
-            found = _READERS[kind](path)
-        except BadFrame as error:
-            raise RunFailed(f"{error}\n{AGAIN}") from error
+        if (kind, index) in self._kept:
+            return self._kept[kind, index]
+        found = self._read(kind, index)
         if found.shape[-2:] != self.size:
             raise RunFailed(
-                f"{path}: {kind} of size {tuple(found.shape[-2:])}, the first frame has {self.size}.\n{AGAIN}"
+                f"{self.paths[kind][index]}: {kind} of size {tuple(found.shape[-2:])}, "
+                f"the first frame has {self.size}.\n{AGAIN}"
             )
         if self.keeps:
-            self._kept[key] = found
+            self._kept[kind, index] = found
         return found
+
+    def _read(self, kind: str, index: int) -> Tensor:
+        try:
+            return _READERS[kind](self.paths[kind][index])
+        except BadFrame as error:
+            raise RunFailed(f"{error}\n{AGAIN}") from error
 
 
 def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
@@ -121,11 +122,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         raise RunFailed(f"{path}: lists no frames.\n{AGAIN}")
     if "image" not in rows[0]:
         raise RunFailed(f"{path}: has no column 'image'.\n{AGAIN}")
-    missing = [
-        row[key] for row in rows for key in row if not row[key] or not (path.parent / row[key]).exists()
-    ]
+    missing = [row[key] for row in rows for key in row if not row[key] or not (path.parent / row[key]).exists()]
     if missing:
-        raise RunFailed(
-            listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{AGAIN}"
-        )
+        raise RunFailed(listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{AGAIN}")
     return rows

@@ -68,9 +68,7 @@ def decode_red16(content: bytes) -> np.ndarray:
     if highest > max(synthia_to_train()):
         raise BadFrame(f"id {highest} is outside the table (0..{max(synthia_to_train())})")
     if highest == 0:
-        raise BadFrame(
-            "every pixel is class 0 (void), as an 8-bit reader leaves it: take the original GT/LABELS"
-        )
+        raise BadFrame("every pixel is class 0 (void), as an 8-bit reader leaves it: take the original GT/LABELS")
     return red.astype(np.uint8)
 
 
@@ -78,9 +76,7 @@ def decode_gray(content: bytes) -> np.ndarray:
     """Cityscapes: labelIds are the gray values of an 8-bit PNG."""
     with Image.open(io.BytesIO(content)) as image:
         if image.mode != "L":
-            raise BadFrame(
-                f"an 8-bit gray PNG was expected, found mode {image.mode}: take *_gtFine_labelIds.png"
-            )
+            raise BadFrame(f"an 8-bit gray PNG was expected, found mode {image.mode}: take *_gtFine_labelIds.png")
         return np.asarray(image)
 
 
@@ -120,9 +116,7 @@ FORMATS = {
         decode=decode_palette,
         train_ids=gta5_to_train(),
         dropped=frozenset({"15188", "17705"}),  # all white and all black, half the size
-        mended=frozenset(
-            f"{number:05d}" for number in range(20801, 20861)
-        ),  # the "60 frames" of the official page
+        mended=frozenset(f"{number:05d}" for number in range(20801, 20861)),  # the "60 frames" of the official page
     ),
     "synthia": Format(
         images="RAND_CITYSCAPES/RGB",
@@ -165,9 +159,7 @@ def frames(domain: str, raw: Path) -> dict[str, list[Frame]]:
     form = format_of(domain)
     pairs = {split: _pairs(form, raw, split) for split in form.splits}
     _keep_the_promise(domain, raw, {split: len(found) for split, found in pairs.items()})
-    return {
-        split: [frame for frame in found if frame.name not in form.dropped] for split, found in pairs.items()
-    }
+    return {split: [frame for frame in found if frame.name not in form.dropped] for split, found in pairs.items()}
 
 
 def _pairs(form: Format, raw: Path, split: str) -> list[Frame]:
@@ -188,9 +180,7 @@ def _named(folder: Path, end: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise RunFailed(f"{folder}: no such folder.\nMake it by 'dacs world' or unpack the data set there.")
     found = {path: path.relative_to(folder).as_posix() for path in folder.rglob(f"*{end}")}
-    return {
-        key.removesuffix(end): path for path, key in sorted(found.items()) if not path.name.startswith(".")
-    }
+    return {key.removesuffix(end): path for path, key in sorted(found.items()) if not path.name.startswith(".")}
 
 
 def _keep_the_promise(domain: str, raw: Path, found: dict[str, int]) -> None:

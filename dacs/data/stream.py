@@ -23,9 +23,7 @@ class Batch(NamedTuple):
     """Crops of several frames."""
 
     image: Float32[Tensor, "batch 3 height width"]  # RGB in [0, 1]
-    label: (
-        Int64[Tensor, "batch height width"] | None
-    )  # train ids, 255 = ignore; None: the split has no labels
+    label: Int64[Tensor, "batch height width"] | None  # train ids, 255 = ignore; None: the split has no labels
 
 
 class View(NamedTuple):
@@ -50,9 +48,7 @@ def seed_of(*parts: int | str) -> int:
 def frame_order(seed: int, epoch: int, frames: int) -> tuple[int, ...]:
     """The permutation of the frames that an epoch runs through."""
     return tuple(
-        torch.randperm(
-            frames, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch))
-        ).tolist()
+        torch.randperm(frames, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch))).tolist()
     )
 
 
@@ -84,19 +80,13 @@ class Crops(Dataset[Batch]):
         first = step * self.batch * self.world + self.rank
         views = [self._view(first + place * self.world) for place in range(self.batch)]
         images = torch.stack([self._cut(self.split.image(view.frame), view) for view in views])
-        labels = [
-            self._cut(label, view) for view in views if (label := self.split.label(view.frame)) is not None
-        ]
+        labels = [self._cut(label, view) for view in views if (label := self.split.label(view.frame)) is not None]
         return Batch(images.to(torch.float32) / 255, torch.stack(labels).to(torch.int64) if labels else None)
 
     def _view(self, k: int) -> View:
-        return view_of(
-            self.seed, k, frames=len(self.split), size=self.split.size, crop=self.crop, flip=self.flip
-        )
+        return view_of(self.seed, k, frames=len(self.split), size=self.split.size, crop=self.crop, flip=self.flip)
 
-    def _cut(
-        self, pixels: UInt8[Tensor, "*channels height width"], view: View
-    ) -> UInt8[Tensor, "*channels h w"]:
+    def _cut(self, pixels: UInt8[Tensor, "*channels height width"], view: View) -> UInt8[Tensor, "*channels h w"]:
         cut = pixels[..., view.top : view.top + self.crop[0], view.left : view.left + self.crop[1]]
         return cut.flip(-1) if view.flip else cut
 
@@ -123,7 +113,5 @@ def batches(
         return map(crops.__getitem__, count(start_step))
     split.load()  # before the workers are forked, so that they share what is kept
     return iter(
-        DataLoader(
-            crops, batch_size=None, sampler=count(start_step), num_workers=workers, persistent_workers=True
-        )
+        DataLoader(crops, batch_size=None, sampler=count(start_step), num_workers=workers, persistent_workers=True)
     )
