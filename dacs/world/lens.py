@@ -1,0 +1,145 @@
+"""From painted parts to a photograph: sky, shadows, grain, bonnet, blur, noise, vignette. The label is not touched."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from dacs.world.camera import Camera
+from dacs.world.looks import Lens, Weather
+from dacs.world.models import IDS
+from dacs.world.paint import Parts
+
+OVER = 2  # the painter's buffer is this many times finer than the picture, so that edges are smooth
+BANK = 1024  # pixels, side of the grain tiles
+REFERENCE = 384  # columns at which grain, blur and noise are told
+SURFACES = ("other", "asphalt", "paving", "leaves", "grass", "plaster")
+_SURFACE_OF = {
+    "road": "asphalt", "lane marking": "asphalt", "parking": "asphalt", "sidewalk": "paving", "ground": "grass",
+    "vegetation": "leaves", "terrain": "grass", "building": "plaster", "wall": "plaster", "bridge": "plaster",
+    "rail track": "grass",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def bank() -> dict[str, np.ndarray]:
+    """Tiles of grain, float32 about 0 with deviation 1; always the same, a frame takes its own window of them."""
+    rng = np.random.default_rng(20260101)
+    fine = rng.standard_normal((BANK, BANK)).astype(np.float32)
+
+    def smooth(sigma: float) -> np.ndarray:
+        rim = int(4 * sigma) + 1
+        field = cv2.GaussianBlur(np.pad(fine, rim, mode="wrap"), (0, 0), sigma)[rim:-rim, rim:-rim]
+        return field / field.std()
+
+    joints = np.zeros((BANK, BANK), dtype=np.float32)
+    joints[::32, :] = joints[1::32, :] = -3.0
+    joints[:, ::32] = joints[:, 1::32] = -3.0
+    return {
+        "noise": np.stack([smooth(0.7), np.roll(smooth(0.7), 300, 0), np.roll(smooth(0.7), 500, 1)], axis=-1),
+        "fine": smooth(0.6), "middle": smooth(1.6), "blotch": smooth(4.0), "cloud": smooth(24.0) + 0.4 * smooth(8.0),
+        "asphalt": 0.5 * smooth(1.0) + 0.8 * smooth(12.0), "paving": joints + 0.6 * smooth(6.0) + 0.4 * smooth(1.0),
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def surfaces() -> np.ndarray:
+    """Index into SURFACES of each label id."""
+    table = np.zeros(256, dtype=np.uint8)
+    for name, surface in _SURFACE_OF.items():
+        table[IDS[name]] = SURFACES.index(surface)
+    return table
+
+
+def _window(tile: np.ndarray, shape: tuple[int, int], rng: np.random.Generator, coarse: float = 1.0) -> np.ndarray:
+    """A random piece of a tile, grain `coarse` times larger."""
+    coarse *= max(shape[1] / REFERENCE, 0.5)
+    height, width = int(np.ceil(shape[0] / coarse)), int(np.ceil(shape[1] / coarse))
+    top, left = int(rng.integers(0, BANK - height)), int(rng.integers(0, BANK - width))
+    piece = tile[top : top + height, left : left + width]
+    return piece if piece.shape[:2] == shape else cv2.resize(piece, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def grain(labels: np.ndarray, camera: Camera, lens: Lens, rng: np.random.Generator) -> np.ndarray:
+    """How much lighter or darker each pixel is for its surface: (height, width) float32 about 1."""
+    shape = (labels.shape[0], labels.shape[1])
+    tiles = bank()
+    ground = _ground_grain(shape, camera, rng)
+    fine = _window(tiles["middle"], shape, rng, lens.coarse)
+    blotch = _window(tiles["blotch"], shape, rng, lens.coarse)
+    fields = {
+        "other": fine, "asphalt": ground[0], "paving": ground[1], "leaves": 0.7 * fine + 0.6 * blotch,
+        "grass": 0.6 * fine + 0.5 * blotch, "plaster": 0.5 * fine + 0.6 * blotch,
+    }  # fmt: skip
+    stack = np.stack([fields[name] * np.float32(lens.texture[name]) for name in SURFACES])
+    kind = surfaces()[labels]
+    chosen = np.take_along_axis(stack, kind[None].astype(np.intp), axis=0)[0]
+    return 1.0 + chosen
+
+
+def _ground_grain(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Asphalt and paving in perspective: the ground plane's tiles, warped as the camera sees them, fading far off."""
+    height, width = shape
+    focal, horizon = camera.focal / OVER, camera.horizon / OVER
+    shift = rng.uniform(0, BANK, 2)
+    per_metre = 40.0  # tile pixels; a joint of the paving every 32
+    reach = focal * camera.above
+    # pixel (u, v) → metres x = (u - middle) z / focal, z = reach / (v - horizon), in tile pixels
+    to_tile = np.array([
+        [per_metre * camera.above, shift[0], -per_metre * camera.above * width / 2 - shift[0] * horizon],
+        [0, shift[1], per_metre * reach - shift[1] * horizon],
+        [0, 1, -horizon],
+    ])  # fmt: skip
+    tiles = bank()
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    fade = np.clip((np.arange(height) - horizon) / (0.25 * height), 0, 1).astype(np.float32)[:, None]
+    asphalt, paving = (
+        cv2.warpPerspective(tiles[name], to_tile, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP) * fade
+        for name in ("asphalt", "paving")
+    )
+    return asphalt, paving
+
+
+def sky_colors(shape: tuple[int, int], camera: Camera, weather: Weather, rng: np.random.Generator) -> np.ndarray:
+    """The sky behind everything: lighter towards the horizon, with clouds. (height, width, 3) float32."""
+    height, width = shape
+    up = np.clip(1 - np.arange(height) / max(camera.horizon / OVER, 1.0), 0, 1).astype(np.float32)[:, None, None]
+    top, low = np.array(weather.top, np.float32), np.array(weather.low, np.float32)
+    plain = low + (top - low) * up
+    cloud = np.clip(_window(bank()["cloud"], (height, width), rng) - 0.2, 0, 1.5)[..., None] * weather.clouds * 0.6
+    return plain + (np.float32(245) - plain) * np.clip(cloud * (0.3 + 0.7 * up), 0, 1)
+
+
+def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray | None, camera: Camera, lens: Lens, weather: Weather,
+            rng: np.random.Generator) -> np.ndarray:
+    """The photograph of painted parts: uint8 (height, width, 3)."""
+    shape = (labels.shape[0], labels.shape[1])
+    packed = np.zeros((len(parts.colors), 4), dtype=np.uint8)
+    packed[:, :3] = np.clip(parts.colors, 0, 255)
+    big = packed.view(np.uint32)[:, 0][parts.number].view(np.uint8).reshape(*parts.number.shape, 4)
+    image = cv2.resize(big, shape[::-1], interpolation=cv2.INTER_AREA)[..., :3].astype(np.float32)
+    share = cv2.resize((parts.number == 0).astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
+    open_sky = (share.astype(np.float32) / 255)[..., None]
+    image += sky_colors(shape, camera, weather, rng) * open_sky
+    image *= grain(labels, camera, lens, rng)[..., None]
+    if shadow is not None:
+        image *= shadow[..., None]
+    return _expose(image, lens, rng)
+
+
+def _expose(image: np.ndarray, lens: Lens, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    exposure = rng.uniform(*lens.exposure)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    image = grey + (image - grey) * np.float32(lens.saturation)
+    image = (image * np.float32(exposure) - 110) * np.float32(lens.contrast) + 110
+    sigma = rng.uniform(*lens.blur) * width / REFERENCE
+    if sigma > 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    if lens.vignette:
+        y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
+        x = np.linspace(-1, 1, width, dtype=np.float32)[None] ** 2
+        image *= (1 - np.float32(lens.vignette) * (x + y) / 2)[..., None]
+    if lens.noise:
+        image += _window(bank()["noise"], (height, width), rng) * np.float32(lens.noise)
+    return np.clip(image, 0, 255).astype(np.uint8)

@@ -1,0 +1,102 @@
+"""Solids and flat figures from which models are put together. Nothing here knows what they stand for.
+
+A face is a convex outline of up to 8 corners in local metres (x right, y up, z ahead), wound so that it is seen from
+outside. Flat figures stand in the plane z = 0 and are seen from both sides.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+CORNERS = 8  # of every outline; shorter ones repeat their last corner
+Quad = list[tuple[float, float, float]]
+
+
+class Face(NamedTuple):
+    """One outline of a model."""
+
+    corners: Quad
+    slot: str  # the colour it takes: "own0".."own2" of the thing, or a material of the frame
+    label: str  # name in the label table
+    flat: bool = False  # seen from both sides
+
+
+class Model(NamedTuple):
+    """The faces of a thing as arrays, in painting order."""
+
+    corners: np.ndarray  # (faces, CORNERS, 3) float32, local metres
+    normals: np.ndarray  # (faces, 3) float32, unit length
+    slots: np.ndarray  # (faces,) index into SLOTS
+    labels: np.ndarray  # (faces,) uint8, id
+    flat: np.ndarray  # (faces,) bool
+    unit: bool  # a block from 0 to 1 that the street stretches: its place is a corner, not its middle
+
+
+def frustum(lower: tuple[float, float, float, float], upper: tuple[float, float, float, float],
+            bottom: float, top: float) -> dict[str, Quad]:
+    """The five visible sides of a block whose floor and roof are the rectangles (left, right, rear, front)."""
+    (l0, r0, b0, f0), (l1, r1, b1, f1) = lower, upper
+    return {
+        "front": [(r0, bottom, f0), (r1, top, f1), (l1, top, f1), (l0, bottom, f0)],
+        "left": [(l0, bottom, f0), (l1, top, f1), (l1, top, b1), (l0, bottom, b0)],
+        "right": [(r0, bottom, b0), (r1, top, b1), (r1, top, f1), (r0, bottom, f0)],
+        "rear": [(l0, bottom, b0), (l1, top, b1), (r1, top, b1), (r0, bottom, b0)],
+        "top": [(l1, top, b1), (l1, top, f1), (r1, top, f1), (r1, top, b1)],
+    }
+
+
+def box(left: float, right: float, bottom: float, top: float, rear: float, front: float) -> dict[str, Quad]:
+    """The five visible sides of an upright block."""
+    return frustum((left, right, rear, front), (left, right, rear, front), bottom, top)
+
+
+def panel(quad: Quad, across: tuple[float, float], up: tuple[float, float]) -> Quad:
+    """A piece of a quad: `across` from its first edge to its last, `up` from its foot, both as shares."""
+    foot0, head0, head1, foot1 = (np.array(corner) for corner in quad)
+
+    def at(u: float, v: float) -> tuple[float, float, float]:
+        x, y, z = (1 - u) * ((1 - v) * foot0 + v * head0) + u * ((1 - v) * foot1 + v * head1)
+        return float(x), float(y), float(z)
+
+    return [at(across[0], up[0]), at(across[0], up[1]), at(across[1], up[1]), at(across[1], up[0])]
+
+
+def disc(x: float, y: float, radius: float, squeeze: float = 1.0) -> Quad:
+    """A flat octagon in the plane z = 0; `squeeze` is its width over its height."""
+    angles = np.pi / 8 + np.arange(8) * np.pi / 4
+    return [(x - squeeze * radius * float(np.cos(a)), y + radius * float(np.sin(a)), 0.0) for a in angles]
+
+
+def bar(x0: float, y0: float, x1: float, y1: float, thick: float) -> Quad:
+    """A flat stroke between two points in the plane z = 0."""
+    along = np.array([x1 - x0, y1 - y0])
+    dx, dy = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9) * thick / 2
+    return [(x0 + dx, y0 + dy, 0.0), (x1 + dx, y1 + dy, 0.0), (x1 - dx, y1 - dy, 0.0), (x0 - dx, y0 - dy, 0.0)]
+
+
+def plate(x0: float, x1: float, y0: float, y1: float) -> Quad:
+    """A flat upright rectangle in the plane z = 0."""
+    return [(x0, y0, 0.0), (x0, y1, 0.0), (x1, y1, 0.0), (x1, y0, 0.0)]
+
+
+def side_disc(x: float, y: float, z: float, radius: float) -> Quad:
+    """An octagon in the plane of a constant x, facing outwards from x = 0."""
+    angles = np.pi / 8 + np.arange(8) * np.pi / 4 * (1 if x < 0 else -1)
+    return [(x, y + radius * float(np.sin(a)), z + radius * float(np.cos(a))) for a in angles]
+
+
+def build(faces: list[Face], slots: dict[str, int], ids: dict[str, int], unit: bool = False) -> Model:
+    """Faces as arrays; a slot or label that the tables lack is a KeyError."""
+    corners = np.array([(face.corners + [face.corners[-1]] * CORNERS)[:CORNERS] for face in faces], dtype=np.float32)
+    # Newell's sum: right for any flat outline, repeated corners and all.
+    following = np.roll(corners, -1, axis=1)
+    normals = np.cross(corners, following).sum(axis=1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return Model(
+        corners=corners,
+        normals=normals.astype(np.float32),
+        slots=np.array([slots[face.slot] for face in faces]),
+        labels=np.array([ids[face.label] for face in faces], dtype=np.uint8),
+        flat=np.array([face.flat for face in faces]),
+        unit=unit,
+    )
