@@ -141,6 +141,8 @@ class Train(Section):
     """Steps of source-only training."""
     lr: Positive
     """Learning rate at the start."""
+    ema: Share
+    """The share of itself that the average of the weights keeps at each step, at most."""
 
 
 class Adapt(Section):

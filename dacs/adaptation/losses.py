@@ -1,0 +1,67 @@
+"""Cross-entropy, and how much each mixed pixel counts in it."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dacs.adaptation.masks import Mask
+from dacs.labels import IGNORE
+from dacs.scene import Confidence, Labels, Logits, Scene
+
+Weights = Float[Tensor, "batch height width"]  # in [0, 1]
+
+
+def source_loss(logits: Logits, labels: Labels) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the pixels that have a label; 0 where none has."""
+    counted = (labels != IGNORE).sum().clamp_min(1)
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum") / counted
+
+
+def mixed_loss(logits: Logits, labels: Labels, weights: Weights) -> Float[Tensor, ""]:
+    """Weighted cross-entropy, its mean taken over all pixels: ignored ones add nothing but are counted.
+
+    So a pasted void lowers the loss, as in the authors' code (CrossEntropyLoss2dPixelWiseWeighted).
+    """
+    return (weights * F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")).mean()
+
+
+def confident_share(
+    confidence: Confidence, *, threshold: float, scope: Literal["image", "batch"]
+) -> Float[Tensor, " batch"]:
+    """λ: the share of pixels whose confidence reaches the threshold, of each image or of the whole batch."""
+    share = (confidence >= threshold).to(confidence.dtype).mean((1, 2))
+    return share if scope == "image" else share.mean().expand_as(share)
+
+
+def pixel_weights(
+    mixed: Scene,
+    target: Scene,
+    true: Mask,
+    *,
+    threshold: float,
+    pixel_weight: Literal["threshold_uniform", "threshold", "none"],
+    lambda_scope: Literal["image", "batch"],
+    lambda_counts: Literal["mixed", "target"],
+    lambda_applies_to: Literal["all", "target"],
+) -> tuple[Weights, Float[Tensor, " batch"]]:
+    """The weight of each mixed pixel, and λ of each image.
+
+    λ counts the confident pixels of the mixed frame (pasted source pixels are sure: the seed's reading) or of the
+    target before mixing (the authors' code). It weighs all pixels (paper, seed) or only those with pseudo-labels
+    (authors' code); `true` marks those whose label is the truth, pasted from a labelled source. Instead of λ,
+    `threshold` weighs each pixel by its own confidence, 0 or 1, and `none` weighs all by 1.
+    """
+    counted = mixed if lambda_counts == "mixed" else target
+    share = confident_share(counted.confidence, threshold=threshold, scope=lambda_scope)
+    if pixel_weight == "threshold_uniform":
+        weights = share[:, None, None].expand_as(mixed.confidence)
+    elif pixel_weight == "threshold":
+        weights = (mixed.confidence >= threshold).to(mixed.confidence.dtype)
+    else:
+        weights = torch.ones_like(mixed.confidence)
+    if lambda_applies_to == "target":
+        weights = torch.where(true, torch.ones_like(weights), weights)
+    return weights, share

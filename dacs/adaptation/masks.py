@@ -1,0 +1,71 @@
+"""Where to paste: one boolean mask per image. Nothing here knows of domains, networks or losses.
+
+Random numbers are drawn on the CPU and carried to where the labels lie: the same run on any device.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool
+from torch import Generator, Tensor
+
+from dacs.adaptation.photometry import gaussian_blur
+from dacs.labels import IGNORE
+from dacs.scene import Labels
+
+Mask = Bool[Tensor, "batch height width"]  # True: pasted
+
+
+def class_mask(labels: Labels, generator: Generator, *, draw_void: bool = False) -> Mask:
+    """All pixels of half of the classes of each image, rounded up (ClassMix, as DACS draws it).
+
+    The classes of an image are drawn from that image alone. With `draw_void`, ignored pixels (255) count as one
+    more class, as in the authors' code; without, they are never pasted. An image of one class is pasted whole.
+    """
+    return torch.stack([_half_the_classes(label, generator, draw_void) for label in labels])
+
+
+def _half_the_classes(label: Tensor, generator: Generator, draw_void: bool) -> Tensor:
+    # All on fixed shapes, so that a GPU is never waited for.
+    present = torch.zeros(256, dtype=torch.bool, device=label.device).index_fill_(0, label.flatten(), True)
+    if not draw_void:
+        present[IGNORE] = False
+    keys = torch.rand(256, generator=generator).to(label.device).masked_fill(~present, 2.0)
+    rank = keys.argsort().argsort()  # a random order in which present classes come first
+    half = (present.sum() + 1) // 2
+    return (rank < half)[label]
+
+
+def cut_mask(labels: Labels, generator: Generator) -> Mask:
+    """A rectangle of half of each image's area, its width between half and all of the image's (CutMix in ClassMix)."""
+    batch, height, width = labels.shape
+    draws = torch.rand(batch, 3, generator=generator).to(labels.device)
+    box_width = torch.round(width * (0.5 + 0.5 * draws[:, 0]))
+    box_height = torch.round(height * width / 2 / box_width)
+    left = torch.floor(draws[:, 1] * (width - box_width + 1))
+    top = torch.floor(draws[:, 2] * (height - box_height + 1))
+    x = torch.arange(width, device=labels.device)
+    y = torch.arange(height, device=labels.device)
+    columns = (x >= left[:, None]) & (x < (left + box_width)[:, None])  # batch width
+    rows = (y >= top[:, None]) & (y < (top + box_height)[:, None])  # batch height
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def cow_mask(labels: Labels, generator: Generator, *, sigma: tuple[float, float], share: float) -> Mask:
+    """Blobs like the coat of a cow: blurred noise above the level that leaves about `share` of each image (CowMix).
+
+    `sigma`: lowest and highest width of the blur in pixels; its logarithm is drawn evenly for each image.
+    """
+    return torch.stack([_blobs(label, generator, sigma, share) for label in labels])
+
+
+def _blobs(label: Tensor, generator: Generator, sigma: tuple[float, float], share: float) -> Tensor:
+    height, width = label.shape
+    low, high = (math.log(value) for value in sigma)
+    draw = torch.rand((), generator=generator).to(label.device)
+    noise = torch.randn(1, 1, height, width, generator=generator).to(label.device)
+    # The kernel must fit into the image for its borders to be mirrored.
+    radius = min(int(3 * sigma[1]) + 1, min(height, width) - 1)
+    smooth = gaussian_blur(noise, torch.exp(low + draw * (high - low))[None], radius=radius)[0, 0]
+    level = torch.special.ndtri(torch.tensor(1 - share, device=label.device))
+    return smooth > smooth.mean() + level * smooth.std()

@@ -1,0 +1,38 @@
+"""Name → network."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dacs.labels import CLASSES
+from dacs.models.deeplab import Segmenter, deeplab
+from dacs.models.small import small
+
+NETWORKS: dict[str, Callable[..., Segmenter]] = {
+    "small": small,
+    "deeplab_resnet18": partial(deeplab, 18),
+    "deeplab_resnet50": partial(deeplab, 50),
+    "deeplab_resnet101": partial(deeplab, 101),
+}
+
+
+def build(
+    network: str, *, aspp_branches: int, bn_affine: Literal["trained", "frozen"] = "trained", seed: int = 0
+) -> Segmenter:
+    """The named network for the 19 classes, its weights drawn from `seed`; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = NETWORKS[network](len(CLASSES), aspp_branches=aspp_branches)
+    if bn_affine == "frozen":
+        freeze_bn_affine(built)
+    return built
+
+
+def freeze_bn_affine(network: nn.Module) -> None:
+    """Keep scale and shift of every BatchNorm as they are; its statistics stay live (authors' code)."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)

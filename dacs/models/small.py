@@ -1,0 +1,57 @@
+"""A net for two CPU cores: half a million weights, DeepLab's shape in small.
+
+Residual blocks at a quarter and an eighth of the image, the last ones dilated, then the same head as DeepLab's; the
+quarter's features join before it, since poles and lights are a pixel wide at an eighth.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dacs.models.deeplab import AtrousPyramid, Segmenter
+
+WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with BatchNorm around a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = _conv(channels_in, channels, stride=stride)
+        self.second = _conv(channels, channels, dilation=dilation)
+        plain = stride == 1 and channels_in == channels
+        self.shortcut = nn.Identity() if plain else _conv(channels_in, channels, size=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.second(F.relu(self.first(x))))
+
+
+class SmallBackbone(nn.Module):
+    """Images to features at a quarter of their size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        half, quarter, eighth = WIDTHS
+        self.stem = _conv(3, half, stride=2)
+        self.quarter = Block(half, quarter, stride=2)
+        self.eighth = nn.Sequential(Block(quarter, eighth, stride=2), Block(eighth, eighth, dilation=2))
+        self.detail = _conv(quarter, quarter, size=1)
+        self.context = _conv(eighth, quarter, size=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        fine = self.quarter(F.relu(self.stem(images)))
+        coarse = self.context(self.eighth(fine))
+        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
+        return torch.cat([F.relu(self.detail(fine)), F.relu(coarse)], 1)
+
+
+def small(classes: int, *, aspp_branches: int) -> Segmenter:
+    """The small net; no pretrained weights."""
+    return Segmenter(SmallBackbone(), AtrousPyramid(2 * WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
+
+
+def _conv(channels_in: int, channels: int, *, size: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (size // 2)
+    conv = nn.Conv2d(channels_in, channels, size, stride=stride, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))

@@ -1,0 +1,307 @@
+"""The loop: source-only training, and DACS and its kin as Algorithm 1 of Tranheden et al. (2021) reads."""
+
+import csv
+import io
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from dacs.adaptation.losses import mixed_loss, pixel_weights, source_loss
+from dacs.adaptation.masks import Mask
+from dacs.adaptation.mixing import mix, strategies
+from dacs.adaptation.photometry import strong
+from dacs.adaptation.teacher import Teacher, label
+from dacs.data.dataset import Split
+from dacs.data.stream import Batch, batches, seed_of
+from dacs.errors import Interrupted, RunFailed
+from dacs.files import atomic, write_text
+from dacs.models.build import build
+from dacs.scene import Scene
+from dacs.training import checkpoint
+from dacs.training.checkpoint import State
+from dacs.training.monitor import Monitor
+from dacs.training.panels import save_mixing
+from dacs.training.schedule import optimizer_for, rate, set_rate
+
+COLUMNS = (
+    "step",
+    "loss_source",
+    "loss_mixed",
+    "lambda",
+    "lr",
+    "pseudo_accuracy",
+    "confident_accuracy",
+    "confident_share",
+)
+SHOWN = ("loss_source", "loss_mixed", "lambda")  # beside the progress
+Losses = dict[str, Tensor]  # scalars where they were computed; read when a row is due
+Step = Callable[[State], Losses]
+
+
+def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path, init: Path | None) -> None:
+    """Train the run that `card` describes in `folder`, from its checkpoint if there is one.
+
+    Leaves weights.safetensors, teacher.safetensors, log.csv and for adaptation mixing/. Raises Interrupted on SIGINT
+    or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
+    """
+    settings, seed, key = card["settings"], card["seed"], card["key"]
+    loop, part = settings["loop"], settings.get("adapt") or settings["train"]
+    device = _device(loop["device"], loop["threads"])
+    state = _start(settings, part, seed, init, device)
+    path = folder / "checkpoint.pt"
+    if path.exists():
+        checkpoint.restore(state, path, key)
+    monitor = Monitor(target / "val", frames=loop["monitor_frames"], threshold=part.get("threshold", 0.968))
+    make = _adaptation if "adapt" in settings else _source_only
+    step = make(state, card, source=source, target=target / "train", device=device, panels=folder / "mixing")
+    progress = Progress(state, part["steps"], images=loop["batch"] * (2 if "adapt" in settings else 1))
+    with _stop_signals() as stopped:
+        pending: list[Losses] = []
+        while state.step < part["steps"]:
+            set_rate(
+                state.optimizer,
+                rate(state.step, steps=part["steps"], power=loop["poly_power"], warmup=loop["warmup"]),
+            )
+            pending.append(step(state))
+            state.teacher.follow(state.student, state.step)
+            state.step += 1
+
+            last = state.step == part["steps"]
+            if last or _due(state.step, loop["log_every"]):
+                row = _row(state, pending, path)
+                if last or _due(state.step, loop["monitor_every"]):
+                    row |= monitor.measure(state.teacher.network, device)
+                state.rows.append(row)
+                pending = []
+                progress.show(row)
+            if stopped() or (_due(state.step, loop["checkpoint_every"]) and not last):
+                _refuse_infinite(pending, state.step, path)
+                checkpoint.save(state, path, key)
+            if stopped() and not last:
+                raise Interrupted(
+                    f"stopped at step {state.step} of {part['steps']}; {path} keeps it.\n"
+                    "Run the same command again to go on from there."
+                )
+    progress.close()
+    write_text(folder / "log.csv", _csv(state.rows))
+    _save_weights(state.student.state_dict(), folder / "weights.safetensors")
+    _save_weights(state.teacher.network.state_dict(), folder / "teacher.safetensors")
+
+
+def _start(settings: dict[str, Any], part: dict[str, Any], seed: int, init: Path | None, device: torch.device) -> State:
+    """A run before its first step."""
+    loop = settings["loop"]
+    model = settings["model"]
+    student = build(
+        model["network"],
+        aspp_branches=model["aspp_branches"],
+        bn_affine=model["bn_affine"],
+        seed=seed_of(seed, "weights"),
+    )
+    if init is not None:
+        student.load_state_dict(load_file(init / "weights.safetensors"))
+    student.to(device).train()
+    # A teacher that keeps nothing of itself is the student before this step: the paper's reading.
+    ema = 0.0 if part.get("pseudo_labels") == "student" else part["ema"]
+    teacher = Teacher(student, ema=ema, batch_norm=part.get("teacher_bn", "running"))
+    optimizer = optimizer_for(
+        student,
+        kind=loop["optimizer"],
+        lr=part["lr"],
+        backbone_lr_factor=loop["backbone_lr_factor"],
+        head_lr_factor=loop["head_lr_factor"],
+        weight_decay=loop["weight_decay"],
+        momentum=loop["momentum"],
+        nesterov=loop["nesterov"],
+    )
+    return State(student, teacher, optimizer)
+
+
+def _source_only(
+    state: State, card: dict[str, Any], *, source: Path, target: Path, device: torch.device, panels: Path
+) -> Step:
+    """Source-only training: cross-entropy on labelled frames."""
+    frames = _frames(source, card, state.step)
+
+    def step(state: State) -> Losses:
+        image, truth = _to(next(frames), device)
+        loss = source_loss(state.student(image), truth)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        return {"loss_source": loss.detach()}
+
+    return step
+
+
+def _adaptation(
+    state: State, card: dict[str, Any], *, source: Path, target: Path, device: torch.device, panels: Path
+) -> Step:
+    """DACS and its kin: the same, and cross-entropy on mixed frames whose labels are partly the teacher's."""
+    adapt = card["settings"]["adapt"]
+    strategy = strategies(
+        draw_void=adapt["draw_void"], cow_sigma=tuple(adapt["cow_sigma"]), cow_share=adapt["cow_share"]
+    )[card["method"]]
+    sources, targets = _frames(source, card, state.step), _frames(target, card, state.step)
+
+    def step(state: State) -> Losses:
+        generator = torch.Generator().manual_seed(seed_of(card["seed"], "mix", state.step))
+        image, truth = _to(next(sources), device)
+        source_scene = Scene(image, truth, torch.ones_like(image[:, 0]))
+        target_scene = label(state.teacher.network, _to(next(targets), device)[0])
+        mixed, mask, true = mix(strategy, source_scene, target_scene, generator)
+        weights, share = _weights(mixed, target_scene, true, adapt)
+        augmented = _strong(mixed, generator, adapt)
+
+        # One backward each: the same gradients as of the sum, in half of the memory.
+        state.optimizer.zero_grad()
+        loss_source = source_loss(state.student(image), truth)
+        loss_source.backward()
+        loss_mixed = adapt["consistency_weight"] * mixed_loss(state.student(augmented), mixed.label, weights)
+        loss_mixed.backward()
+        state.optimizer.step()
+        if state.step + 1 == adapt["steps"]:
+            save_mixing(panels, source_scene, target_scene, mixed, augmented, mask)
+        return {"loss_source": loss_source.detach(), "loss_mixed": loss_mixed.detach(), "lambda": share.mean()}
+
+    return step
+
+
+def _weights(mixed: Scene, target: Scene, true: Mask, adapt: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    return pixel_weights(
+        mixed,
+        target,
+        true,
+        threshold=adapt["threshold"],
+        pixel_weight=adapt["pixel_weight"],
+        lambda_scope=adapt["lambda_scope"],
+        lambda_counts=adapt["lambda_counts"],
+        lambda_applies_to=adapt["lambda_applies_to"],
+    )
+
+
+def _strong(mixed: Scene, generator: torch.Generator, adapt: dict[str, Any]) -> Tensor:
+    return strong(
+        mixed.image,
+        generator,
+        jitter_probability=adapt["jitter_probability"],
+        jitter_strength=adapt["jitter_strength"],
+        blur_probability=adapt["blur_probability"],
+        blur_sigma=tuple(adapt["blur_sigma"]),
+    )
+
+
+def _frames(folder: Path, card: dict[str, Any], start: int) -> Iterator[Batch]:
+    """The endless stream of crops of a prepared split, from step `start` on."""
+    loop = card["settings"]["loop"]
+    return batches(
+        Split(folder),
+        seed=seed_of(card["seed"], folder.as_posix()),
+        batch=loop["batch"],
+        crop=tuple(loop["crop"]),
+        start_step=start,
+        flip=loop["flip"],
+        workers=loop["workers"],
+    )
+
+
+def _to(batch: Batch, device: torch.device) -> Any:
+    return tuple(part if part is None else part.to(device, non_blocking=True) for part in batch)
+
+
+def _row(state: State, pending: list[Losses], path: Path) -> dict[str, Any]:
+    """A row of log.csv: means over the steps since the last one."""
+    _refuse_infinite(pending, state.step, path)
+    means = {name: round(torch.stack([losses[name] for losses in pending]).mean().item(), 5) for name in pending[0]}
+    return {"step": state.step, **means, "lr": round(state.optimizer.param_groups[0]["lr"], 8)}
+
+
+def _refuse_infinite(pending: list[Losses], step: int, path: Path) -> None:
+    """Stop at the first loss that is not finite; asked only when a row or a checkpoint is due, to spare the GPU."""
+    for back, losses in enumerate(reversed(pending)):
+        for name, loss in losses.items():
+            if not math.isfinite(loss.item()):
+                kept = f"{path} keeps the last good state" if path.exists() else "No checkpoint was written yet"
+                raise RunFailed(
+                    f"{name} is {loss.item()} at step {step - back}; training stopped.\n"
+                    f"{kept}. Lower the learning rate in params.yaml, then run again."
+                )
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    with atomic(path) as partial:
+        save_file({name: value.cpu().contiguous() for name, value in weights.items()}, partial)
+
+
+def _device(name: str, threads: int) -> torch.device:
+    """The device to run on, set so that the same run gives the same bytes."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(name == "cpu")
+    return torch.device(name)
+
+
+def _due(step: int, every: int) -> bool:
+    return step % every == 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came; the loop asks between steps, so that no step is cut."""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda received, frame: came.append(received))
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A bar on a terminal, a line at each tenth of the way elsewhere."""
+
+    def __init__(self, state: State, steps: int, images: int) -> None:
+        self.steps, self.images, self.first, self.tenth = steps, images, state.step, 10 * state.step // steps
+        self.begin = time.monotonic()
+        self.bar = tqdm(total=steps, initial=state.step, unit="step", disable=not sys.stderr.isatty())
+        if self.first and self.bar.disable:
+            print(f"going on from the checkpoint at step {self.first} of {steps}", file=sys.stderr, flush=True)
+
+    def show(self, row: dict[str, Any]) -> None:
+        """Tell how far the run is."""
+        done, seconds = row["step"] - self.first, time.monotonic() - self.begin
+        words: dict[str, str] = {name: f"{row[name]:.3f}" for name in SHOWN if name in row}
+        words["images/s"] = f"{done * self.images / seconds:.0f}"
+        self.bar.set_postfix(words, refresh=False)
+        self.bar.update(row["step"] - self.bar.n)
+        if self.bar.disable and 10 * row["step"] // self.steps > self.tenth:
+            self.tenth = 10 * row["step"] // self.steps
+            left = seconds / done * (self.steps - row["step"])
+            told = ", ".join(f"{name} {value}" for name, value in words.items())
+            print(f"step {row['step']}/{self.steps}: {told}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        self.bar.close()
