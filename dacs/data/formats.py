@@ -159,7 +159,13 @@ def frames(domain: str, raw: Path) -> dict[str, list[Frame]]:
     form = format_of(domain)
     pairs = {split: _pairs(form, raw, split) for split in form.splits}
     _keep_the_promise(domain, raw, {split: len(found) for split, found in pairs.items()})
-    return {split: [frame for frame in found if frame.name not in form.dropped] for split, found in pairs.items()}
+    usable = {split: [frame for frame in found if frame.name not in form.dropped] for split, found in pairs.items()}
+    for split in (split for split, found in usable.items() if not found):
+        raise RunFailed(
+            f"{raw / form.images.format(split=split)}: split '{split}' is empty, no usable *{form.image_end} there.\n"
+            f"Make or unpack the data again."
+        )
+    return usable
 
 
 def _pairs(form: Format, raw: Path, split: str) -> list[Frame]:

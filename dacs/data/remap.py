@@ -110,7 +110,8 @@ def remap(domain: str, raw: Path, out: Path, *, size: tuple[int, int], resample:
             _finish(settings, out, split, split, tallies[split], labelled=labels == split)
             if labels != split:
                 _finish(settings, out, labels, split, tallies[split], labelled=True)
-        (out / JOURNAL).unlink()
+        for path in (out / JOURNAL, *out.glob(".*.partial*")):
+            path.unlink()
 
 
 def _check(settings: Settings, raw: Path, out: Path) -> None:
@@ -365,7 +366,6 @@ def _finish(settings: Settings, out: Path, split: str, images: str, tally: Tally
     """Remove what is not of this run, then write card and index of a split whose images may lie in another."""
     folder = "images" if images == split else f"../{images}/images"
     rows = [(f"{folder}/{name}.png", f"labels/{name}.png")[: 1 + labelled] for name in tally.digests]
-    _prune(out, set())
     _prune(out / split, {file for row in rows for file in row})
     digests = [digest for pair in tally.digests.values() for digest in pair[: 1 + labelled]]
     content = sorted(zip((file for row in rows for file in row), digests, strict=True))

@@ -1,0 +1,133 @@
+"""The reader of an index: the files' own pixels, kept or decoded again, and words for what is missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trees
+from PIL import Image
+
+from dacs.data.dataset import Split
+from dacs.data.remap import remap
+from dacs.errors import BadRequest, RunFailed
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ready")
+    for domain in ("gta5", "cityscapes"):
+        trees.write_tree(domain, folder / "raw" / domain)
+        remap(domain, folder / "raw" / domain, folder / domain, size=(20, 30), resample="bicubic", workers=1)
+    return folder
+
+
+def own_split(folder: Path, index: str, sizes: dict[str, tuple[int, int]]) -> Path:
+    """A folder with an index written by hand, and gray files of the given sizes."""
+    for name, size in sizes.items():
+        Image.fromarray(np.zeros(size, np.uint8)).convert("P" if "label" in name else "RGB").save(folder / name)
+    (folder / "index.csv").write_text(index)
+    return folder
+
+
+@pytest.mark.parametrize("memory", [0, 2**30])
+@pytest.mark.parametrize("name", ["gta5/train", "cityscapes/val", "cityscapes/oracle"])
+def test_frames_are_what_the_files_hold(name: str, memory: int, ready: Path) -> None:
+    split = Split(ready / name, memory=memory)
+    rows = (ready / name / "index.csv").read_text().splitlines()[1:]
+    assert len(split) == len(rows) == 3
+    assert split.labelled
+    assert split.size == (20, 30)
+    for index, row in enumerate(rows):
+        image, label = ready / name / row.split(",")[0], ready / name / row.split(",")[1]
+        assert split.names[index] == image.stem
+        assert split.image(index).dtype == split.label(index).dtype == torch.uint8
+        assert np.array_equal(split.image(index).permute(1, 2, 0), np.asarray(Image.open(image)))
+        assert np.array_equal(split.label(index), np.asarray(Image.open(label)))
+
+
+def test_the_target_has_no_labels_to_look_at(ready: Path) -> None:
+    split = Split(ready / "cityscapes/train")
+    assert not split.labelled
+    assert split.label(0) is None
+    assert split.image(0).shape == (3, 20, 30)
+
+
+def test_frames_that_fit_are_decoded_once(ready: Path) -> None:
+    exactly = 3 * 20 * 30 * 4  # frames, height, width, RGB and label
+    kept, not_kept = Split(ready / "gta5/train", memory=exactly), Split(ready / "gta5/train", memory=exactly - 1)
+    assert kept.image(1) is kept.image(1)
+    assert kept.label(1) is kept.label(1)
+    assert not_kept.image(1) is not not_kept.image(1)
+    assert torch.equal(not_kept.image(1), kept.image(1))
+
+
+def test_loading_early_changes_nothing(ready: Path) -> None:
+    early, late = Split(ready / "gta5/train"), Split(ready / "gta5/train")
+    early.load()
+    assert all(torch.equal(early.image(index), late.image(index)) for index in range(3))
+
+
+def test_labels_hold_train_ids(ready: Path) -> None:
+    split = Split(ready / "gta5/train")
+    found = torch.unique(torch.stack([split.label(index) for index in range(3)]))
+    assert set(found.tolist()) <= {*range(19), 255}
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("image,label\n", "lists no frames"),
+        ("", "lists no frames"),
+        ("picture\na.png\n", "no column 'image'"),
+        ("image\na.png\ngone.png\n", r"1 files .*\n  gone.png"),
+        ("image,label\na.png\n", "1 files"),
+        ("image\n" + "".join(f"gone{number}.png\n" for number in range(12)), "12 in all"),
+    ],
+)
+def test_a_wrong_index_is_told_by_name(index: str, words: str, tmp_path: Path) -> None:
+    folder = own_split(tmp_path, index, {"a.png": (4, 4)})
+    with pytest.raises(RunFailed, match=words) as caught:
+        Split(folder)
+    assert str(folder / "index.csv") in str(caught.value)
+    assert "dacs remap" in str(caught.value)
+
+
+def test_a_missing_index_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="not found") as caught:
+        Split(tmp_path)
+    assert str(tmp_path / "index.csv") in str(caught.value)
+
+
+def test_a_damaged_frame_is_told_by_name(tmp_path: Path) -> None:
+    folder = own_split(tmp_path, "image\na.png\n", {"a.png": (40, 40)})
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:-7])
+    with pytest.raises(RunFailed, match=r"a\.png: truncated PNG"):
+        Split(folder).image(0)
+
+
+def test_frames_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    folder = own_split(tmp_path, "image\na.png\nb.png\n", {"a.png": (4, 4), "b.png": (4, 5)})
+    split = Split(folder)
+    split.image(0)
+    with pytest.raises(RunFailed, match=r"b\.png: image of size \(4, 5\), the first frame has \(4, 4\)"):
+        split.image(1)
+
+
+def test_a_label_of_another_size_is_refused(tmp_path: Path) -> None:
+    sizes = {"a.png": (4, 4), "label.png": (5, 4)}
+    split = Split(own_split(tmp_path, "image,label\na.png,label.png\n", sizes))
+    with pytest.raises(RunFailed, match=r"label\.png"):
+        split.label(0)
+
+
+@pytest.mark.parametrize("crop", [(21, 30), (20, 31), (0, 5)])
+def test_a_crop_larger_than_the_frames_is_a_bad_request(crop: tuple[int, int], ready: Path) -> None:
+    with pytest.raises(BadRequest, match=r"loop\.crop") as caught:
+        Split(ready / "gta5/train").check_crop(crop)
+    assert "20x30" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_crop_as_large_as_the_frames_is_fine(ready: Path) -> None:
+    Split(ready / "gta5/train").check_crop((20, 30))
