@@ -19,13 +19,13 @@ FRAMES, SIZE, CROP = 7, (12, 20), (5, 8)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames in which every pixel tells where it is: red = column, green = row, blue = frame, label = row."""
+    """Frames in which every pixel tells where it is: red = column, green = row, blue = frame; label = both."""
     folder = tmp_path_factory.mktemp("split")
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.uint8)
     for frame in range(FRAMES):
         image = np.dstack([columns, rows, np.full_like(rows, frame)])
         Image.fromarray(image).save(folder / f"{frame}.png")
-        label = Image.fromarray(rows)
+        label = Image.fromarray(rows * np.uint8(SIZE[1]) + columns)
         label.putpalette(list(range(256)) * 3)
         label.save(folder / f"{frame}_label.png")
     lines = [f"{frame}.png,{frame}_label.png" for frame in range(FRAMES)]
@@ -70,7 +70,8 @@ def test_a_batch_is_images_between_0_and_1_and_whole_labels(split: Split) -> Non
 
 def test_image_and_label_move_together(split: Split) -> None:
     for batch in take(20, stream(split)):
-        assert torch.equal(where(batch)[:, 1], batch.label)
+        columns, rows, _ = where(batch).unbind(1)
+        assert torch.equal(rows * SIZE[1] + columns, batch.label)
 
 
 def test_a_crop_is_a_window_of_one_frame_mirrored_or_not(split: Split) -> None:
