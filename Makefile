@@ -1,0 +1,43 @@
+# The front doors. Each makes the environment first, if it is not there; none needs it activated.
+PYTHON ?= python3
+READY := .venv/ready
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo test lint torture clean
+
+demo: $(READY)  ## the environment, then the whole river on the built-in world
+	snakemake --cores all --rerun-incomplete all
+	@echo "Done. Open $(CURDIR)/reports/index.html in a browser."
+
+test: lint  ## lint, types, contracts, and all tests but the slow ones
+	pytest -m "not slow"
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	codespell
+
+torture: $(READY)  ## the slow tests: kills, branches, clones, experiments
+	pytest -m slow
+
+clean:  ## back to a fresh clone, but for the environment and DVC's cache
+	rm -rf data runs logs reports/figures reports/tables reports/*.html .snakemake .cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	find dacs tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# What the lock says and nothing else, each file checked against its hash. The marker is written last, so an interrupted
+# set-up starts anew; a new lock replaces only what differs.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11 ..."; exit 2; }
+	test -f $@ || $(PYTHON) -m venv --clear .venv
+	rm -f $@
+	awk '/^[^ #]/ {wanted = /^uv==/} wanted' requirements.lock > .venv/uv.lock
+	python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
+	uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	uv pip install --quiet --python .venv/bin/python --offline --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,114 @@
+"""What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from dacs.config import load, settings_for
+from dacs.errors import BadRequest
+from dacs.provenance import canonical, code_digest
+from dacs.training.store import adopt
+
+# Jobs use the Python that runs Snakemake, whether or not its environment is activated.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+try:
+    PARAMS = load(config)
+except BadRequest as error:
+    raise WorkflowError(str(error)) from None
+
+SOURCES = [task.split("-")[0] for task in PARAMS.runs.tasks]
+TARGET = "cityscapes"
+METHODS = PARAMS.runs.methods
+SEEDS = PARAMS.runs.seeds
+
+
+def starts_from_source(method):
+    """Whether a method adapts the weights of the source-only run."""
+    return settings_for(PARAMS, "adapt", method=method)["adapt"]["init"] == "source"
+
+
+SUPERVISED = ["source", "oracle"]
+ADAPTED = [method for method in METHODS if method not in SUPERVISED]
+TRAINED = [
+    method
+    for method in SUPERVISED
+    if method in METHODS or (method == "source" and any(map(starts_from_source, ADAPTED)))
+]
+
+TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data"]
+
+# What one training asks of a machine, by scale: memory in MB, time in minutes, GPUs.
+TRAINING = {
+    "smoke": {"mem_mb": 2000, "runtime": 20, "gpu": 0},
+    "demo": {"mem_mb": 2500, "runtime": 120, "gpu": 0},
+    "paper": {"mem_mb": 24000, "runtime": 10080, "gpu": 1},
+}[PARAMS.scale]
+
+# A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
+TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
+
+# One training a GPU, also without a profile: `--resources gpu=N` or a profile says how many GPUs there are.
+workflow.global_resources.setdefault("gpu", 1)
+
+
+wildcard_constraints:
+    domain="gta5|synthia|cityscapes",
+    source="gta5|synthia",
+    target="cityscapes",
+    method="source|oracle|pseudo|naive|cutmix|cowmix|dacs",
+    seed=r"\d+",
+
+
+def each(paths, methods):
+    """The paths of all runs of these methods."""
+    return expand(paths, source=SOURCES, target=TARGET, method=methods, seed=SEEDS)
+
+
+def settings(verb):
+    """What a job of `verb` depends on, as sorted JSON: Snakemake compares the text with that of the last run."""
+
+    def of_job(wildcards):
+        names = {name: wildcards[name] for name in ("domain", "method") if name in wildcards.keys()}
+        return canonical(settings_for(PARAMS, verb, **names))
+
+    return of_job
+
+
+def lessons(wildcards):
+    """The card of the labelled frames that a supervised run learns from."""
+    split = "{target}/oracle" if wildcards.method == "oracle" else "{source}/train"
+    return f"data/ready/{split}/card.json".format(**wildcards)
+
+
+def start(wildcards):
+    """The settings file of the run whose weights an adaptation starts from, if it starts from any."""
+    card = "runs/{source}-{target}/source/seed{seed}/settings.json".format(**wildcards)
+    return card if starts_from_source(wildcards.method) else []
+
+
+def start_option(wildcards, input):
+    """The same as an option of the command."""
+    return f"--init {Path(input.init).parent}" if input.init else ""
+
+
+def forget_foreign_frames(domain):
+    """Drop the marker of raw frames that are not those its receipt tells of.
+
+    Raw frames are in neither Git nor DVC, so after a change of branch the receipt can be of one version and the
+    frames of another. Without their marker they are made again, but not before a job needs them.
+    """
+    marker, receipt = Path(f"data/raw/{domain}/manifest.json"), Path(f"data/receipts/{domain}.json")
+    if marker.exists() and receipt.exists() and marker.read_bytes() != receipt.read_bytes():
+        marker.unlink()
+
+
+for domain in [*SOURCES, TARGET]:
+    forget_foreign_frames(domain)
+
+
+# Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.
+onstart:
+    adopt(Path("runs"))

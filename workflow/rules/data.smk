@@ -1,0 +1,69 @@
+"""Raw frames, then what networks see of them.
+
+Rules meet at small files: Snakemake compares the content of those, and only the clocks of big ones. A card holds a
+digest over all the frames of its split.
+"""
+
+
+# A domain that is not rendered comes from a rule `download` with the same two outputs.
+rule world:
+    output:
+        receipt="data/receipts/{domain}.json",
+        raw="data/raw/{domain}/manifest.json",
+    log:
+        "logs/world/{domain}.log",
+    benchmark:
+        "logs/benchmarks/world/{domain}.tsv"
+    priority: 3
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        settings=settings("world"),
+        code=code_digest("dacs.world.write"),
+    message:
+        "Rendering the {wildcards.domain} frames of the built-in world"
+    shell:
+        "python -m dacs world --settings {params.settings:q} --domain {wildcards.domain}"
+        " --out data/raw/{wildcards.domain} --receipt {output.receipt} --workers {threads} > {log} 2>&1"
+
+
+rule remap:
+    input:
+        raw="data/raw/{domain}/manifest.json",
+    output:
+        index="data/ready/{domain}/train/index.csv",
+        card="data/ready/{domain}/train/card.json",
+    log:
+        "logs/remap/{domain}.log",
+    benchmark:
+        "logs/benchmarks/remap/{domain}.tsv"
+    wildcard_constraints:
+        domain="gta5|synthia",
+    priority: 3
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        settings=settings("remap"),
+        code=code_digest("dacs.data.remap"),
+    message:
+        "Bringing {wildcards.domain} to 19 classes and to training resolution"
+    shell:
+        "python -m dacs remap --settings {params.settings:q} --domain {wildcards.domain}"
+        " --raw data/raw/{wildcards.domain} --out data/ready/{wildcards.domain} --workers {threads} > {log} 2>&1"
+
+
+# The target is learnt from without labels, measured on its validation set, and lends the oracle its labels.
+use rule remap as remap_target with:
+    output:
+        index="data/ready/{domain}/train/index.csv",
+        card="data/ready/{domain}/train/card.json",
+        val_index="data/ready/{domain}/val/index.csv",
+        val_card="data/ready/{domain}/val/card.json",
+        oracle_index="data/ready/{domain}/oracle/index.csv",
+        oracle_card="data/ready/{domain}/oracle/card.json",
+    wildcard_constraints:
+        domain="cityscapes",

@@ -1,0 +1,28 @@
+"""The verdict on a run: confusion matrices on the target's validation set."""
+
+
+rule evaluate:
+    input:
+        run="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        val="data/ready/{target}/val/card.json",
+    output:
+        confusion="runs/{source}-{target}/{method}/seed{seed}/evaluation/confusion.json",
+        metrics="runs/{source}-{target}/{method}/seed{seed}/evaluation/metrics.json",
+        predictions=directory("runs/{source}-{target}/{method}/seed{seed}/evaluation/predictions"),
+    log:
+        "logs/evaluate/{source}-{target}-{method}-seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/evaluate/{source}-{target}-{method}-seed{seed}.tsv"
+    threads: 1
+    resources:
+        mem_mb=TRAINING["mem_mb"],
+        runtime=60,
+        gpu=TRAINING["gpu"],
+    params:
+        settings=settings("evaluate"),
+        code=code_digest("dacs.evaluation.evaluate"),
+    message:
+        "Evaluating {wildcards.method} on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
+    shell:
+        "python -m dacs evaluate --settings {params.settings:q} --run $(dirname {input.run})"
+        " --index $(dirname {input.val}) --out $(dirname {output.metrics}) > {log} 2>&1"

@@ -1,0 +1,67 @@
+"""Tables, figures and the page."""
+
+
+rule figures:
+    input:
+        runs=each(rules.evaluate.input.run, METHODS),
+        verdicts=each(rules.evaluate.output.metrics, METHODS),
+        sources=expand(rules.remap.output.card, domain=SOURCES),
+        target=expand(rules.remap_target.output.val_card, domain=TARGET),
+    output:
+        metrics="reports/metrics.json",
+        tables=report(
+            expand("reports/tables/{table}.csv", table=TABLES),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        figures=report(
+            directory("reports/figures"),
+            patterns=["{name}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        "logs/figures.log",
+    benchmark:
+        "logs/benchmarks/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("figures"),
+        code=code_digest("dacs.reporting.figures", "dacs.evaluation.evaluate"),
+    message:
+        "Drawing figures and tables"
+    shell:
+        "python -m dacs figures --settings {params.settings:q} --runs runs --ready data/ready"
+        " --out reports > {log} 2>&1"
+
+
+rule report:
+    input:
+        metrics=rules.figures.output.metrics,
+        tables=rules.figures.output.tables,
+    output:
+        page=report(
+            "reports/index.html",
+            caption="../report/page.rst",
+            category="Page",
+        ),
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings("report"),
+        code=code_digest("dacs.reporting.page", "dacs.reporting.figures"),
+    message:
+        "Writing the page"
+    shell:
+        "python -m dacs report --settings {params.settings:q} --runs runs --reports reports"
+        " --out {output.page} > {log} 2>&1"

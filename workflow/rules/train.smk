@@ -1,0 +1,74 @@
+"""Supervised training, then adaptation.
+
+Both keep their resumable state and their finished runs in .cache/, which is no output: Snakemake deletes the outputs
+of a job that failed. The same command then goes on from the last checkpoint, and finds a finished run again.
+"""
+
+
+rule train:
+    input:
+        source=lessons,
+        target="data/ready/{target}/val/card.json",
+    output:
+        weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
+        teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
+        settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+    log:
+        "logs/train/{source}-{target}-{method}-seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/train/{source}-{target}-{method}-seed{seed}.tsv"
+    wildcard_constraints:
+        method="source|oracle",
+    # First of all trainings: adaptations wait for it.
+    priority: 2
+    threads: TRAINING_THREADS
+    resources:
+        mem_mb=TRAINING["mem_mb"],
+        runtime=TRAINING["runtime"],
+        gpu=TRAINING["gpu"],
+    params:
+        settings=settings("train"),
+        code=code_digest("dacs.training.store"),
+    message:
+        "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
+    shell:
+        "python -m dacs train --settings {params.settings:q} --method {wildcards.method} --seed {wildcards.seed}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target}"
+        " --out $(dirname {output.weights}) > {log} 2>&1"
+
+
+rule adapt:
+    input:
+        source="data/ready/{source}/train/card.json",
+        target="data/ready/{target}/train/card.json",
+        val="data/ready/{target}/val/card.json",
+        init=start,
+    output:
+        weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
+        teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
+        settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+        mixing=directory("runs/{source}-{target}/{method}/seed{seed}/mixing"),
+    log:
+        "logs/adapt/{source}-{target}-{method}-seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/adapt/{source}-{target}-{method}-seed{seed}.tsv"
+    wildcard_constraints:
+        method="pseudo|naive|cutmix|cowmix|dacs",
+    priority: 1
+    threads: TRAINING_THREADS
+    resources:
+        mem_mb=TRAINING["mem_mb"],
+        runtime=TRAINING["runtime"],
+        gpu=TRAINING["gpu"],
+    params:
+        settings=settings("adapt"),
+        code=code_digest("dacs.training.store"),
+        init=start_option,
+    message:
+        "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "python -m dacs adapt --settings {params.settings:q} --method {wildcards.method} --seed {wildcards.seed}"
+        " --source data/ready/{wildcards.source}/train --target data/ready/{wildcards.target} {params.init}"
+        " --out $(dirname {output.weights}) > {log} 2>&1"
