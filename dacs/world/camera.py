@@ -1,7 +1,7 @@
 """The eye of a street: world metres to pixels. Nothing here knows what stands in the street.
 
-World axes: x to the right, y up, z ahead, all in metres; the camera stands at (0, height, 0). A pitch is told as the
-row of the horizon (a shifted lens), so that upright things stay upright; the street may bend sideways.
+World axes: x to the right, y up, z ahead, all in metres. A pitch is told as the row of the horizon (a shifted lens), so
+that upright things stay upright; the street may bend sideways.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ NEAR = 0.5  # metres; whatever comes nearer is held there, which for planes alon
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole above the street."""
+    """A pinhole at (aside, above, 0)."""
 
     width: int  # pixels
     height: int  # pixels
     focal: float  # pixels
     horizon: float  # row of the horizon, pixels from the top
+    aside: float  # metres right of the middle of the lane
     above: float  # metres above the ground
     yaw: float  # radians, positive looks to the right
     bend: float  # sideways drift of the street in metres per square metre ahead
@@ -26,10 +27,11 @@ class Camera:
     def see(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel (column, row) of each world point, and its depth in metres: (..., 3) → (..., 2), (...)."""
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
-        x = x + self.bend * z * np.abs(z)
+        x = x + np.float32(self.bend) * z * np.abs(z) - np.float32(self.aside)
         sine, cosine = np.float32(np.sin(self.yaw)), np.float32(np.cos(self.yaw))
         depth = np.maximum(z * cosine + x * sine, np.float32(NEAR))
+        scale = np.float32(self.focal) / depth
         pixels = np.empty((*points.shape[:-1], 2), dtype=np.float32)
-        pixels[..., 0] = self.width / 2 + self.focal * (x * cosine - z * sine) / depth
-        pixels[..., 1] = self.horizon + self.focal * (self.above - y) / depth
+        pixels[..., 0] = np.float32(self.width / 2) + (x * cosine - z * sine) * scale
+        pixels[..., 1] = np.float32(self.horizon) + (np.float32(self.above) - y) * scale
         return pixels, depth

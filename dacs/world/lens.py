@@ -7,7 +7,7 @@ import numpy as np
 
 from dacs.world.camera import Camera
 from dacs.world.looks import Lens, Weather
-from dacs.world.models import IDS
+from dacs.world.materials import IDS
 from dacs.world.paint import Parts
 
 OVER = 2  # the painter's buffer is this many times finer than the picture, so that edges are smooth
@@ -110,21 +110,21 @@ def sky_colors(shape: tuple[int, int], camera: Camera, weather: Weather, rng: np
     return plain + (np.float32(245) - plain) * np.clip(cloud * (0.3 + 0.7 * up), 0, 1)
 
 
-def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray | None, camera: Camera, lens: Lens, weather: Weather,
+def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray, camera: Camera, lens: Lens, weather: Weather,
             rng: np.random.Generator) -> np.ndarray:
-    """The photograph of painted parts: uint8 (height, width, 3)."""
+    """The photograph of painted parts: uint8 (height, width, 3). `shadow` is 255 where the sun does not reach."""
     shape = (labels.shape[0], labels.shape[1])
     packed = np.zeros((len(parts.colors), 4), dtype=np.uint8)
     packed[:, :3] = np.clip(parts.colors, 0, 255)
     big = packed.view(np.uint32)[:, 0][parts.number].view(np.uint8).reshape(*parts.number.shape, 4)
     image = cv2.resize(big, shape[::-1], interpolation=cv2.INTER_AREA)[..., :3].astype(np.float32)
-    share = cv2.resize((parts.number == 0).astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
-    open_sky = (share.astype(np.float32) / 255)[..., None]
-    image += sky_colors(shape, camera, weather, rng) * open_sky
-    image *= grain(labels, camera, lens, rng)[..., None]
-    if shadow is not None:
-        image *= shadow[..., None]
-    return _expose(image, lens, rng)
+    open_sky = cv2.resize((parts.number == 0).astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    image += sky_colors(shape, camera, weather, rng) * open_sky[..., None]
+    lightness = grain(labels, camera, lens, rng)
+    number = parts.number[::OVER, ::OVER]
+    lit = np.where((number > 0) & (number < parts.grounds) & (shadow > 0), np.float32(weather.shadow), np.float32(1))
+    lightness *= cv2.blur(lit, (3, 3))
+    return _expose(image * lightness[..., None], lens, rng)
 
 
 def _expose(image: np.ndarray, lens: Lens, rng: np.random.Generator) -> np.ndarray:

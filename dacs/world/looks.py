@@ -70,7 +70,7 @@ class Look:
 _COLORS: dict[str, tuple[Color, ...]] = {
     "car": ((30, 32, 36), (150, 152, 155), (205, 206, 206), (60, 66, 78), (110, 30, 30), (35, 50, 90), (90, 95, 98)),
     "truck": ((190, 190, 186), (120, 125, 130), (60, 80, 120), (170, 150, 110)),
-    "truck cab": ((180, 60, 50), (220, 220, 215), (50, 80, 130)),
+    "truck trim": ((180, 60, 50), (220, 220, 215), (50, 80, 130)),
     "bus": ((190, 160, 50), (170, 50, 45), (60, 110, 150)),
     "bus trim": ((230, 230, 225), (60, 60, 65)),
     "train": ((200, 195, 180), (190, 60, 50), (60, 110, 80)),
@@ -89,8 +89,8 @@ _COLORS: dict[str, tuple[Color, ...]] = {
     "sign": ((40, 70, 150), (225, 225, 225), (210, 50, 45), (220, 180, 60)),
     "sign rim": ((235, 235, 235), (200, 40, 40)),
     "board": ((40, 70, 150), (205, 180, 60), (40, 110, 70)),
-    "bin": ((70, 76, 70), (90, 92, 96), (110, 90, 60)),
-    "barrow": ((200, 60, 50), (215, 120, 40), (90, 90, 110)),
+    "static": ((70, 76, 70), (90, 92, 96), (110, 90, 60)),
+    "dynamic": ((200, 60, 50), (215, 120, 40), (90, 90, 110)),
     "glass": ((46, 54, 60),), "tyre": ((24, 24, 26),), "hub": ((120, 120, 122),), "trim": ((34, 34, 36),),
     "red lamp": ((170, 30, 28),), "white lamp": ((225, 225, 215),), "plate": ((215, 215, 205),),
     "skin": ((190, 150, 125), (150, 110, 85)), "hair": ((45, 36, 30), (90, 70, 50)), "dark": ((28, 28, 30),),
@@ -98,7 +98,7 @@ _COLORS: dict[str, tuple[Color, ...]] = {
     "roof": ((110, 72, 60), (84, 80, 80)), "pole": ((112, 114, 114), (86, 90, 90)), "casing": ((32, 36, 34),),
     "red light": ((235, 50, 40),), "amber light": ((240, 180, 50),), "green light": ((60, 220, 130),),
     "trunk": ((78, 66, 54),), "road": ((96, 96, 97), (88, 89, 91)), "patch": ((76, 77, 79),),
-    "paint": ((188, 188, 184),), "contact": ((40, 41, 42),), "kerb": ((138, 137, 134),),
+    "paint": ((188, 188, 184),), "contact": ((40, 41, 42),), "shaded": ((60, 59, 58),), "kerb": ((138, 137, 134),),
     "sidewalk": ((118, 114, 112), (108, 106, 104)), "terrain": ((92, 102, 62), (110, 106, 74)),
     "ground": ((104, 100, 94),), "rail": ((150, 150, 150),), "ballast": ((98, 90, 84),), "parking": ((100, 98, 98),),
     "bonnet": ((36, 38, 42),), "gleam": ((120, 126, 130),),
@@ -118,7 +118,7 @@ _SUNNY: dict[str, tuple[Color, ...]] = {
     "road": ((120, 114, 108), (108, 104, 100)), "patch": ((92, 88, 84),), "paint": ((240, 230, 190), (240, 196, 90)),
     "kerb": ((206, 198, 184),), "sidewalk": ((190, 178, 158), (178, 168, 152)),
     "terrain": ((168, 156, 84), (140, 150, 64)), "ground": ((176, 156, 124),), "trunk": ((104, 78, 56),),
-    "contact": ((46, 42, 38),), "pole": ((120, 112, 104), (70, 66, 62)), "bonnet": ((70, 24, 22), (30, 36, 60)),
+    "contact": ((46, 42, 38),), "shaded": ((90, 84, 74),), "pole": ((120, 112, 104), (70, 66, 62)), "bonnet": ((70, 24, 22), (30, 36, 60)),
 }  # fmt: skip
 
 _RENDERED: dict[str, tuple[Color, ...]] = {
@@ -136,7 +136,7 @@ _RENDERED: dict[str, tuple[Color, ...]] = {
     "road": ((78, 80, 88), (90, 90, 96)), "patch": ((66, 68, 76),), "paint": ((230, 230, 230),),
     "kerb": ((180, 180, 184),), "sidewalk": ((168, 140, 126), (150, 150, 156), (176, 166, 140)),
     "ground": ((140, 130, 110),), "terrain": ((60, 120, 50),), "parking": ((100, 104, 116),),
-    "contact": ((50, 52, 60),), "pole": ((90, 96, 110), (60, 70, 60)), "trunk": ((90, 60, 40),),
+    "contact": ((50, 52, 60),), "shaded": ((84, 78, 76),), "pole": ((90, 96, 110), (60, 70, 60)), "trunk": ((90, 60, 40),),
 }  # fmt: skip
 
 _RATES = {
@@ -144,11 +144,11 @@ _RATES = {
     "lanes left": 1.6, "parking right": 0.6, "parking left": 0.6, "sidewalk": 2.6, "sidewalk spread": 1.6,
     "verge": 0.2, "crossing": 0.35, "tracks": 0.12, "end": 75.0, "end spread": 45.0, "bend": 0.0016,
     # what lines the street: weights
-    "house": 1.0, "tower": 0.12, "park": 0.34, "wall": 0.16, "fence": 0.2, "gap": 0.06, "tall": 15.0,
+    "house": 1.0, "tower": 0.12, "park": 0.34, "wall": 0.16, "fence": 0.2, "guard rail": 0.03, "gap": 0.06, "tall": 15.0,
     # how many a frame
-    "parked": 0.55, "car": 3.2, "truck": 0.16, "bus": 0.13, "train": 0.1, "person": 6.5, "rider": 0.5, "biker": 0.28,
-    "bicycle": 1.6, "motorcycle": 0.5, "tree": 5.0, "bush": 1.2, "lamp": 4.5, "bollard": 1.6, "light": 1.1,
-    "sign": 3.2, "gantry": 0.25, "bin": 1.4, "barrow": 0.5, "bridge": 0.05, "patch": 2.5, "near": 1.0,
+    "parked": 0.55, "car": 3.2, "truck": 0.16, "bus": 0.13, "train": 0.1, "person": 6.5, "bicycle ridden": 0.5, "motorcycle ridden": 0.28,
+    "bicycle": 1.6, "motorcycle": 0.5, "tree": 5.0, "bush": 1.2, "lamp": 4.5, "bollard": 1.6, "traffic light": 1.1,
+    "traffic sign": 3.2, "gantry": 0.25, "static": 1.4, "dynamic": 0.5, "bridge": 0.05, "patch": 2.5, "parking": 0.25,
 }  # fmt: skip
 
 LOOKS: dict[str, Look] = {
@@ -179,8 +179,8 @@ LOOKS: dict[str, Look] = {
         rates=_RATES | {
             "lanes left": 2.6, "sidewalk": 3.4, "verge": 0.3, "end": 130.0, "end spread": 80.0, "tall": 11.0, "tower": 0.3,
             "park": 0.24, "wall": 0.34, "fence": 0.16, "gap": 0.2, "parked": 0.2, "car": 3.4, "truck": 0.5, "bus": 0.22,
-            "train": 0.06, "person": 3.0, "rider": 0.16, "biker": 0.16, "bicycle": 0.25, "motorcycle": 0.3, "tree": 3.5,
-            "light": 1.2, "sign": 1.0, "gantry": 0.05, "lamp": 5.0,
+            "train": 0.06, "person": 3.0, "bicycle ridden": 0.16, "motorcycle ridden": 0.16, "bicycle": 0.25, "motorcycle": 0.3, "tree": 3.5,
+            "traffic light": 1.2, "traffic sign": 1.0, "gantry": 0.05, "lamp": 5.0,
         },  # fmt: skip
     ),
     "synthia": Look(
@@ -197,9 +197,9 @@ LOOKS: dict[str, Look] = {
         rates=_RATES | {
             "lanes left": 1.2, "sidewalk": 6.5, "sidewalk spread": 4.0, "parking right": 0.35, "parking left": 0.35, "verge": 0.0,
             "tracks": 0.0, "end": 90.0, "tall": 15.0, "tower": 0.4, "park": 0.2, "wall": 0.1, "fence": 0.1, "gap": 0.06,
-            "parked": 0.5, "car": 3.0, "truck": 0.0, "bus": 0.7, "train": 0.0, "person": 22.0, "rider": 1.6, "biker": 0.7,
-            "bicycle": 1.4, "motorcycle": 0.7, "tree": 5.0, "light": 0.7, "sign": 1.4, "gantry": 0.05, "lamp": 6.0,
-            "barrow": 1.0,
+            "parked": 0.5, "car": 3.0, "truck": 0.0, "bus": 0.7, "train": 0.0, "person": 22.0, "bicycle ridden": 1.6, "motorcycle ridden": 0.7,
+            "bicycle": 1.4, "motorcycle": 0.7, "tree": 5.0, "traffic light": 0.7, "traffic sign": 1.4, "gantry": 0.05, "lamp": 6.0,
+            "dynamic": 1.0,
         },  # fmt: skip
     ),
 }  # fmt: skip

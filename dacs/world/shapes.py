@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 CORNERS = 8  # of every outline; shorter ones repeat their last corner
-Quad = list[tuple[float, float, float]]
+Outline = list[tuple[float, float, float]]
+Span = tuple[float, float]
 
 
 class Face(NamedTuple):
     """One outline of a model."""
 
-    corners: Quad
+    corners: Outline
     slot: str  # the colour it takes: "own0".."own2" of the thing, or a material of the frame
     label: str  # name in the label table
     flat: bool = False  # seen from both sides
@@ -26,16 +27,29 @@ class Model(NamedTuple):
 
     corners: np.ndarray  # (faces, CORNERS, 3) float32, local metres
     normals: np.ndarray  # (faces, 3) float32, unit length
-    slots: np.ndarray  # (faces,) index into SLOTS
+    slots: np.ndarray  # (faces,) intp, index of the slot
     labels: np.ndarray  # (faces,) uint8, id
     flat: np.ndarray  # (faces,) bool
-    unit: bool  # a block from 0 to 1 that the street stretches: its place is a corner, not its middle
 
 
-def frustum(lower: tuple[float, float, float, float], upper: tuple[float, float, float, float],
-            bottom: float, top: float) -> dict[str, Quad]:
+def build(faces: list[Face], slots: dict[str, int], ids: dict[str, int]) -> Model:
+    """Faces as arrays; a slot or label that the tables lack is a KeyError."""
+    corners = np.array([(face.corners + [face.corners[-1]] * CORNERS)[:CORNERS] for face in faces], dtype=np.float32)
+    # Newell's sum: right for any flat outline, repeated corners and all.
+    normals = np.cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return Model(
+        corners=corners,
+        normals=normals.astype(np.float32),
+        slots=np.array([slots[face.slot] for face in faces]),
+        labels=np.array([ids[face.label] for face in faces], dtype=np.uint8),
+        flat=np.array([face.flat for face in faces]),
+    )
+
+
+def frustum(lower: tuple[float, float, float, float], upper: tuple[float, float, float, float], up: Span) -> dict[str, Outline]:
     """The five visible sides of a block whose floor and roof are the rectangles (left, right, rear, front)."""
-    (l0, r0, b0, f0), (l1, r1, b1, f1) = lower, upper
+    (l0, r0, b0, f0), (l1, r1, b1, f1), (bottom, top) = lower, upper, up
     return {
         "front": [(r0, bottom, f0), (r1, top, f1), (l1, top, f1), (l0, bottom, f0)],
         "left": [(l0, bottom, f0), (l1, top, f1), (l1, top, b1), (l0, bottom, b0)],
@@ -45,13 +59,16 @@ def frustum(lower: tuple[float, float, float, float], upper: tuple[float, float,
     }
 
 
-def box(left: float, right: float, bottom: float, top: float, rear: float, front: float) -> dict[str, Quad]:
+def box(across: Span, up: Span, along: Span) -> dict[str, Outline]:
     """The five visible sides of an upright block."""
-    return frustum((left, right, rear, front), (left, right, rear, front), bottom, top)
+    return frustum((*across, *along), (*across, *along), up)
 
 
-def panel(quad: Quad, across: tuple[float, float], up: tuple[float, float]) -> Quad:
-    """A piece of a quad: `across` from its first edge to its last, `up` from its foot, both as shares."""
+UNIT = ((0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # box(*UNIT): for blocks that the street stretches
+
+
+def panel(quad: Outline, across: Span, up: Span) -> Outline:
+    """A piece of a quad: `across` from its first upright edge to its last, `up` from its foot, both as shares."""
     foot0, head0, head1, foot1 = (np.array(corner) for corner in quad)
 
     def at(u: float, v: float) -> tuple[float, float, float]:
@@ -61,42 +78,41 @@ def panel(quad: Quad, across: tuple[float, float], up: tuple[float, float]) -> Q
     return [at(across[0], up[0]), at(across[0], up[1]), at(across[1], up[1]), at(across[1], up[0])]
 
 
-def disc(x: float, y: float, radius: float, squeeze: float = 1.0) -> Quad:
-    """A flat octagon in the plane z = 0; `squeeze` is its width over its height."""
+def flat(*points: Span) -> Outline:
+    """A flat outline through points (x, y) of the plane z = 0."""
+    return [(x, y, 0.0) for x, y in points]
+
+
+def plate(across: Span, up: Span) -> Outline:
+    """A flat upright rectangle."""
+    return flat((across[0], up[0]), (across[0], up[1]), (across[1], up[1]), (across[1], up[0]))
+
+
+def disc(x: float, y: float, radius: float, squeeze: float = 1.0) -> Outline:
+    """A flat octagon; `squeeze` is its width over its height."""
     angles = np.pi / 8 + np.arange(8) * np.pi / 4
     return [(x - squeeze * radius * float(np.cos(a)), y + radius * float(np.sin(a)), 0.0) for a in angles]
 
 
-def bar(x0: float, y0: float, x1: float, y1: float, thick: float) -> Quad:
-    """A flat stroke between two points in the plane z = 0."""
-    along = np.array([x1 - x0, y1 - y0])
+def bar(start: Span, end: Span, thick: float) -> Outline:
+    """A flat stroke between two points."""
+    along = np.array(end) - np.array(start)
     dx, dy = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9) * thick / 2
-    return [(x0 + dx, y0 + dy, 0.0), (x1 + dx, y1 + dy, 0.0), (x1 - dx, y1 - dy, 0.0), (x0 - dx, y0 - dy, 0.0)]
+    (x0, y0), (x1, y1) = start, end
+    return flat((x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy))
 
 
-def plate(x0: float, x1: float, y0: float, y1: float) -> Quad:
-    """A flat upright rectangle in the plane z = 0."""
-    return [(x0, y0, 0.0), (x0, y1, 0.0), (x1, y1, 0.0), (x1, y0, 0.0)]
-
-
-def side_disc(x: float, y: float, z: float, radius: float) -> Quad:
+def side_disc(x: float, y: float, z: float, radius: float) -> Outline:
     """An octagon in the plane of a constant x, facing outwards from x = 0."""
     angles = np.pi / 8 + np.arange(8) * np.pi / 4 * (1 if x < 0 else -1)
     return [(x, y + radius * float(np.sin(a)), z + radius * float(np.cos(a))) for a in angles]
 
 
-def build(faces: list[Face], slots: dict[str, int], ids: dict[str, int], unit: bool = False) -> Model:
-    """Faces as arrays; a slot or label that the tables lack is a KeyError."""
-    corners = np.array([(face.corners + [face.corners[-1]] * CORNERS)[:CORNERS] for face in faces], dtype=np.float32)
-    # Newell's sum: right for any flat outline, repeated corners and all.
-    following = np.roll(corners, -1, axis=1)
-    normals = np.cross(corners, following).sum(axis=1)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return Model(
-        corners=corners,
-        normals=normals.astype(np.float32),
-        slots=np.array([slots[face.slot] for face in faces]),
-        labels=np.array([ids[face.label] for face in faces], dtype=np.uint8),
-        flat=np.array([face.flat for face in faces]),
-        unit=unit,
-    )
+def solid(sides: dict[str, Outline], label: str, slot: str = "own0", **others: str) -> list[Face]:
+    """The sides of a block as faces of one slot, but for the sides named in `others`."""
+    return [Face(outline, others.get(side, slot), label) for side, outline in sides.items()]
+
+
+def moved(faces: list[Face], x: float) -> list[Face]:
+    """The same faces, shifted sideways."""
+    return [face._replace(corners=[(cx + x, cy, cz) for cx, cy, cz in face.corners]) for face in faces]

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from dacs.files import atomic, digest, write_json
-from dacs.labels import LABELS, palette
+from dacs.labels import LABELS
 from dacs.world.frame import Frame, render
-from dacs.world.models import LANE_MARKING
+from dacs.world.materials import LANE_MARKING
 
 CITIES = {"train": ("aachen", "bremen", "tuebingen", "zurich"), "val": ("frankfurt", "lindau", "munster")}
 LIGHTEST = 1  # zlib level: the frames are read once, speed counts
