@@ -81,7 +81,8 @@ def test_labels_hold_train_ids(ready: Path) -> None:
         ("", "lists no frames"),
         ("picture\na.png\n", "no column 'image'"),
         ("image\na.png\ngone.png\n", r"1 files .*\n  gone.png"),
-        ("image,label\na.png\n", "1 files"),
+        ("image,label\na.png\n", r"1 files .*\n  row 2: no label"),
+        ("image\n\n", "lists no frames"),
         ("image\n" + "".join(f"gone{number}.png\n" for number in range(12)), "12 in all"),
     ],
 )

@@ -122,7 +122,10 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         raise RunFailed(f"{path}: lists no frames.\n{AGAIN}")
     if "image" not in rows[0]:
         raise RunFailed(f"{path}: has no column 'image'.\n{AGAIN}")
-    missing = [row[key] for row in rows for key in row if not row[key] or not (path.parent / row[key]).exists()]
+    listed = [
+        row[kind] or f"row {line}: no {kind}" for line, row in enumerate(rows, 2) for kind in _READERS if kind in row
+    ]
+    missing = [file for file in listed if not (path.parent / file).is_file()]
     if missing:
         raise RunFailed(listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{AGAIN}")
     return rows
