@@ -21,7 +21,7 @@ def pole(height: float, thick: float) -> Model:
 def lamp(height: float, arm: float) -> Model:
     """A street lamp whose arm reaches so far over the road."""
     head = Face(bar((arm - 0.1, height + 0.1), (arm + 0.7, height + 0.15), 0.18), "casing", "pole", True)
-    return model([*_post(height, 0.18), Face(bar((0, height - 0.1), (arm, height + 0.15), 0.13), "pole", "pole", True), head])
+    return model([*_post(height, 0.15), Face(bar((0, height - 0.1), (arm, height + 0.15), 0.13), "pole", "pole", True), head])
 
 
 def _signal(x: float, y: float, lit: str) -> list[Face]:
@@ -36,9 +36,9 @@ def _signal(x: float, y: float, lit: str) -> list[Face]:
 def lights(lit: str, *, overhead: bool) -> Model:
     """A traffic light on a post; with a second one on an arm over the road (towards -x)."""
     if not overhead:
-        return model(_post(3.4, 0.16) + _signal(0, 2.3, lit))
+        return model(_post(3.4, 0.14) + _signal(0, 2.3, lit))
     arm = [Face(bar((0, 5.6), (-4.6, 5.9), 0.16), "pole", "pole", True)]
-    return model(_post(5.8, 0.2) + arm + _signal(0.0, 2.5, lit) + _signal(-4.2, 5.0, lit))
+    return model(_post(5.8, 0.18) + arm + _signal(0.0, 2.5, lit) + _signal(-4.2, 5.0, lit))
 
 
 _MIDDLE = 2.5  # metres above the ground

@@ -12,6 +12,7 @@ from dacs.world.paint import Parts
 
 OVER = 2  # the painter's buffer is this many times finer than the picture, so that edges are smooth
 BANK = 1024  # pixels, side of the grain tiles
+PER_METRE = 40.0  # pixels of the ground's tile; a joint of the paving every 32
 REFERENCE = 384  # columns at which grain, blur and noise are told
 SURFACES = ("other", "asphalt", "paving", "leaves", "grass", "plaster")
 _SURFACE_OF = {
@@ -37,8 +38,8 @@ def bank() -> dict[str, np.ndarray]:
     joints[:, ::32] = joints[:, 1::32] = -3.0
     return {
         "noise": np.stack([smooth(0.7), np.roll(smooth(0.7), 300, 0), np.roll(smooth(0.7), 500, 1)], axis=-1),
-        "fine": smooth(0.6), "middle": smooth(1.6), "blotch": smooth(4.0), "cloud": smooth(24.0) + 0.4 * smooth(8.0),
-        "asphalt": 0.5 * smooth(1.0) + 0.8 * smooth(12.0), "paving": joints + 0.6 * smooth(6.0) + 0.4 * smooth(1.0),
+        "fine": smooth(0.6), "middle": smooth(1.6), "blotch": smooth(4.0), "cloud": smooth(24.0) + 0.25 * smooth(8.0),
+        "ground": np.stack([0.6 * smooth(1.0) + 0.5 * smooth(14.0), joints + 0.6 * smooth(6.0) + 0.4 * smooth(1.0)], axis=-1),
     }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def grain(labels: np.ndarray, camera: Camera, lens: Lens, rng: np.random.Generat
     fine = _window(tiles["middle"], shape, rng, lens.coarse)
     blotch = _window(tiles["blotch"], shape, rng, lens.coarse)
     fields = {
-        "other": fine, "asphalt": ground[0], "paving": ground[1], "leaves": 0.7 * fine + 0.6 * blotch,
+        "other": fine, "asphalt": ground[..., 0], "paving": ground[..., 1], "leaves": 0.7 * fine + 0.6 * blotch,
         "grass": 0.6 * fine + 0.5 * blotch, "plaster": 0.5 * fine + 0.6 * blotch,
     }  # fmt: skip
     stack = np.stack([fields[name] * np.float32(lens.texture[name]) for name in SURFACES])
@@ -77,37 +78,34 @@ def grain(labels: np.ndarray, camera: Camera, lens: Lens, rng: np.random.Generat
     return 1.0 + chosen
 
 
-def _ground_grain(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Asphalt and paving in perspective: the ground plane's tiles, warped as the camera sees them, fading far off."""
+def _ground_grain(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """Asphalt and paving in perspective, (height, width, 2): their tiles as the camera sees them, fading far off."""
     height, width = shape
     focal, horizon = camera.focal / OVER, camera.horizon / OVER
+    top = min(max(int(horizon), 0), height - 1)  # the sky needs none
     shift = rng.uniform(0, BANK, 2)
-    per_metre = 40.0  # tile pixels; a joint of the paving every 32
-    reach = focal * camera.above
-    # pixel (u, v) → metres x = (u - middle) z / focal, z = reach / (v - horizon), in tile pixels
+    # pixel (u, v) → metres z = focal above / (v - horizon), x = (u - width / 2) z / focal, then tile pixels
     to_tile = np.array([
-        [per_metre * camera.above, shift[0], -per_metre * camera.above * width / 2 - shift[0] * horizon],
-        [0, shift[1], per_metre * reach - shift[1] * horizon],
-        [0, 1, -horizon],
+        [PER_METRE * camera.above, shift[0], -PER_METRE * camera.above * width / 2 - shift[0] * (horizon - top)],
+        [0, shift[1], PER_METRE * focal * camera.above - shift[1] * (horizon - top)],
+        [0, 1, top - horizon],
     ])  # fmt: skip
-    tiles = bank()
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    fade = np.clip((np.arange(height) - horizon) / (0.25 * height), 0, 1).astype(np.float32)[:, None]
-    asphalt, paving = (
-        cv2.warpPerspective(tiles[name], to_tile, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP) * fade
-        for name in ("asphalt", "paving")
-    )
-    return asphalt, paving
+    fade = np.clip((np.arange(top, height) - horizon) / (0.25 * height), 0, 1).astype(np.float32)
+    grain = np.zeros((height, width, 2), dtype=np.float32)
+    grain[top:] = cv2.warpPerspective(bank()["ground"], to_tile, (width, height - top), flags=flags, borderMode=cv2.BORDER_WRAP)
+    grain[top:] *= fade[:, None, None]
+    return grain
 
 
-def sky_colors(shape: tuple[int, int], camera: Camera, weather: Weather, rng: np.random.Generator) -> np.ndarray:
-    """The sky behind everything: lighter towards the horizon, with clouds. (height, width, 3) float32."""
-    height, width = shape
-    up = np.clip(1 - np.arange(height) / max(camera.horizon / OVER, 1.0), 0, 1).astype(np.float32)[:, None, None]
+def sky_colors(rows: int, width: int, camera: Camera, weather: Weather, rng: np.random.Generator) -> np.ndarray:
+    """The uppermost rows of the sky, lighter towards the horizon, with clouds: (rows, width, 3) float32."""
+    up = np.clip(1 - np.arange(rows) * OVER / max(camera.horizon, 1.0), 0, 1).astype(np.float32)[:, None]
+    cloud = np.clip(_window(bank()["cloud"], (rows, width), rng, 2.0) - 0.2, 0, 1.5) * (0.6 * weather.clouds)
+    cloud = np.clip(cloud * (0.3 + 0.7 * up), 0, 1)[..., None]
     top, low = np.array(weather.top, np.float32), np.array(weather.low, np.float32)
-    plain = low + (top - low) * up
-    cloud = np.clip(_window(bank()["cloud"], (height, width), rng) - 0.2, 0, 1.5)[..., None] * weather.clouds * 0.6
-    return plain + (np.float32(245) - plain) * np.clip(cloud * (0.3 + 0.7 * up), 0, 1)
+    plain = low + (top - low) * up[..., None]
+    return plain + (np.float32(245) - plain) * cloud
 
 
 def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray, camera: Camera, lens: Lens, weather: Weather,
@@ -118,8 +116,9 @@ def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray, camera: Camera
     packed[:, :3] = np.clip(parts.colors, 0, 255)
     big = packed.view(np.uint32)[:, 0][parts.number].view(np.uint8).reshape(*parts.number.shape, 4)
     image = cv2.resize(big, shape[::-1], interpolation=cv2.INTER_AREA)[..., :3].astype(np.float32)
-    open_sky = cv2.resize((parts.number == 0).astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-    image += sky_colors(shape, camera, weather, rng) * open_sky[..., None]
+    open_sky = cv2.resize((parts.number == 0).view(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
+    rows = 1 + int(np.flatnonzero(open_sky.any(axis=1)).max(initial=0))
+    image[:rows] += sky_colors(rows, shape[1], camera, weather, rng) * (open_sky[:rows, :, None] * np.float32(1 / 255))
     lightness = grain(labels, camera, lens, rng)
     number = parts.number[::OVER, ::OVER]
     lit = np.where((number > 0) & (number < parts.grounds) & (shadow > 0), np.float32(weather.shadow), np.float32(1))

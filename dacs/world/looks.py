@@ -107,7 +107,7 @@ _COLORS: dict[str, tuple[Color, ...]] = {
 _SUNNY: dict[str, tuple[Color, ...]] = {
     "car": ((200, 30, 30), (240, 240, 240), (20, 20, 24), (240, 190, 40), (40, 90, 180), (190, 195, 200), (60, 120, 70)),
     "coat": ((200, 60, 50), (240, 235, 225), (50, 90, 160), (60, 60, 60), (230, 190, 90)),
-    "leaves": ((84, 120, 30), (104, 132, 40), (70, 104, 34)),
+    "leaves": ((84, 104, 40), (100, 116, 48), (72, 96, 42)),
     "house": ((214, 178, 130), (226, 206, 172), (196, 130, 96), (190, 170, 150), (232, 222, 204), (170, 120, 90)),
     "tower": ((150, 170, 190), (206, 196, 180)),
     "wall": ((206, 186, 156), (176, 150, 124), (190, 120, 90)),
@@ -141,14 +141,14 @@ _RENDERED: dict[str, tuple[Color, ...]] = {
 
 _RATES = {
     # how wide and long: metres, or shares of frames
-    "lanes left": 1.6, "parking right": 0.6, "parking left": 0.6, "sidewalk": 2.6, "sidewalk spread": 1.6,
-    "verge": 0.2, "crossing": 0.35, "tracks": 0.12, "end": 75.0, "end spread": 45.0, "bend": 0.0016,
-    # what lines the street: weights
-    "house": 1.0, "tower": 0.12, "park": 0.34, "wall": 0.16, "fence": 0.2, "guard rail": 0.03, "gap": 0.06, "tall": 15.0,
+    "lanes left": 1.4, "parking right": 0.4, "parking left": 0.6, "parking": 0.25, "sidewalk": 4.2, "sidewalk spread": 1.6,
+    "verge": 0.45, "crossing": 0.35, "tracks": 0.09, "end": 68.0, "end spread": 35.0, "bend": 0.0016,
+    # what lines the street: weights; height of houses in metres
+    "house": 1.0, "tower": 0.12, "park": 0.4, "wall": 0.26, "fence": 0.5, "guard rail": 0.04, "gap": 0.06, "tall": 19.0,
     # how many a frame
-    "parked": 0.55, "car": 3.2, "truck": 0.16, "bus": 0.13, "train": 0.1, "person": 6.5, "bicycle ridden": 0.5, "motorcycle ridden": 0.28,
-    "bicycle": 1.6, "motorcycle": 0.5, "tree": 5.0, "bush": 1.2, "lamp": 4.5, "bollard": 1.6, "traffic light": 1.1,
-    "traffic sign": 3.2, "gantry": 0.25, "static": 1.4, "dynamic": 0.5, "bridge": 0.05, "patch": 2.5, "parking": 0.25,
+    "parked": 0.4, "car": 2.2, "truck": 0.2, "bus": 0.16, "bridge": 0.04, "person": 6.0, "bicycle ridden": 0.22,
+    "motorcycle ridden": 0.1, "bicycle": 1.7, "motorcycle": 0.16, "tree": 5.5, "bush": 1.2, "lamp": 2.6, "bollard": 0.8,
+    "traffic light": 0.85, "traffic sign": 2.2, "gantry": 0.1, "static": 1.4, "dynamic": 0.4, "patch": 2.5,
 }  # fmt: skip
 
 LOOKS: dict[str, Look] = {
@@ -166,40 +166,41 @@ LOOKS: dict[str, Look] = {
         rates=_RATES,
     ),
     "gta5": Look(
-        view=View(((1914, 1052), (1914, 1046)), (0.8, 1.05), (0.42, 0.54), (1.2, 1.9), (-0.8, 1.0), (-0.09, 0.09), 0.35, (0.86, 0.93), 0),
+        view=View(((1914, 1052), (1914, 1046)), (0.8, 1.05), (0.38, 0.5), (1.2, 1.9), (-0.8, 1.0), (-0.09, 0.09), 0.35, (0.86, 0.93), 0),
         weathers=(
             Weather(0.6, (70, 130, 214), (196, 214, 226), (0.05, 0.14), 0.6, 0.45, 0.5, (1.08, 1.0, 0.86)),
             Weather(0.25, (110, 130, 170), (244, 196, 140), (0.1, 0.25), 0.5, 0.5, 0.6, (1.2, 0.98, 0.76)),
             Weather(0.15, (150, 160, 172), (196, 196, 196), (0.15, 0.3), 0.12, 0.8, 0.4, (1.0, 0.98, 0.94)),
         ),
-        lens=Lens((0.95, 1.15), 1.2, 1.2, (0.0, 0.4), 1.0, 0.05,
-                  {"asphalt": 0.14, "paving": 0.12, "leaves": 0.34, "grass": 0.24, "plaster": 0.1, "other": 0.03}, 1.4),
+        lens=Lens((0.82, 1.02), 1.12, 1.05, (0.0, 0.4), 1.0, 0.05,
+                  {"asphalt": 0.1, "paving": 0.12, "leaves": 0.26, "grass": 0.2, "plaster": 0.06, "other": 0.03}, 1.2),
         colors=_COLORS | _SUNNY,
         jitter=12.0,
         rates=_RATES | {
-            "lanes left": 2.6, "sidewalk": 3.4, "verge": 0.3, "end": 130.0, "end spread": 80.0, "tall": 11.0, "tower": 0.3,
-            "park": 0.24, "wall": 0.34, "fence": 0.16, "gap": 0.2, "parked": 0.2, "car": 3.4, "truck": 0.5, "bus": 0.22,
-            "train": 0.06, "person": 3.0, "bicycle ridden": 0.16, "motorcycle ridden": 0.16, "bicycle": 0.25, "motorcycle": 0.3, "tree": 3.5,
-            "traffic light": 1.2, "traffic sign": 1.0, "gantry": 0.05, "lamp": 5.0,
+            "lanes left": 2.2, "parking right": 0.3, "sidewalk": 5.8, "verge": 0.5, "end": 130.0, "end spread": 80.0,
+            "tracks": 0.05, "tower": 0.3, "park": 0.2, "wall": 0.5, "fence": 0.45, "gap": 0.2, "tall": 10.0, "parked": 0.16,
+            "car": 2.2, "truck": 0.55, "bus": 0.2, "person": 2.5, "bicycle ridden": 0.02, "motorcycle ridden": 0.16,
+            "bicycle": 0.04, "motorcycle": 0.04, "tree": 3.0, "traffic light": 0.6, "traffic sign": 0.65, "gantry": 0.02,
+            "lamp": 3.0, "dynamic": 0.9,
         },  # fmt: skip
     ),
     "synthia": Look(
-        view=View(((1280, 760),), (0.6, 0.9), (0.2, 0.45), (1.4, 5.5), (-3.0, 5.5), (-0.3, 0.3), 0.0, (1.0, 1.0), 0),
+        view=View(((1280, 760),), (0.6, 0.9), (0.2, 0.45), (1.4, 5.5), (-2.0, 7.0), (-0.3, 0.3), 0.0, (1.0, 1.0), 0),
         weathers=(
             Weather(0.4, (110, 170, 230), (180, 205, 235), (0.0, 0.08), 0.3, 0.6, 0.8, (1.0, 1.0, 1.02)),
             Weather(0.3, (150, 160, 180), (190, 195, 205), (0.05, 0.2), 0.05, 0.9, 0.3, (0.94, 0.96, 1.06)),
             Weather(0.3, (230, 190, 150), (240, 215, 190), (0.0, 0.15), 0.35, 0.6, 0.5, (1.1, 0.98, 0.9)),
         ),
         lens=Lens((0.8, 1.1), 1.05, 1.05, (0.0, 0.2), 0.0, 0.0,
-                  {"asphalt": 0.16, "paving": 0.22, "leaves": 0.5, "grass": 0.3, "plaster": 0.16, "other": 0.0}, 2.6),
+                  {"asphalt": 0.14, "paving": 0.2, "leaves": 0.34, "grass": 0.25, "plaster": 0.08, "other": 0.0}, 2.0),
         colors=_COLORS | _RENDERED,
         jitter=10.0,
         rates=_RATES | {
-            "lanes left": 1.2, "sidewalk": 6.5, "sidewalk spread": 4.0, "parking right": 0.35, "parking left": 0.35, "verge": 0.0,
-            "tracks": 0.0, "end": 90.0, "tall": 15.0, "tower": 0.4, "park": 0.2, "wall": 0.1, "fence": 0.1, "gap": 0.06,
-            "parked": 0.5, "car": 3.0, "truck": 0.0, "bus": 0.7, "train": 0.0, "person": 22.0, "bicycle ridden": 1.6, "motorcycle ridden": 0.7,
-            "bicycle": 1.4, "motorcycle": 0.7, "tree": 5.0, "traffic light": 0.7, "traffic sign": 1.4, "gantry": 0.05, "lamp": 6.0,
-            "dynamic": 1.0,
+            "lanes left": 1.0, "parking right": 0.3, "parking left": 0.3, "parking": 0.5, "sidewalk": 8.0, "sidewalk spread": 3.5,
+            "verge": 0.0, "tracks": 0.0, "end": 90.0, "end spread": 40.0, "tower": 0.4, "park": 0.2, "wall": 0.06, "fence": 0.12,
+            "guard rail": 0.0, "tall": 15.0, "parked": 0.5, "car": 3.0, "truck": 0.0, "bus": 1.2, "person": 30.0,
+            "bicycle ridden": 1.1, "motorcycle ridden": 0.4, "bicycle": 0.6, "motorcycle": 0.4, "tree": 5.0, "lamp": 4.0,
+            "traffic light": 0.18, "traffic sign": 1.0, "gantry": 0.03, "dynamic": 1.0,
         },  # fmt: skip
     ),
 }  # fmt: skip

@@ -39,7 +39,7 @@ def models() -> dict[str, tuple[Model, ...]]:
         "fence": (scenery.fence(14),),
         "guard rail": (scenery.guard_rail(),),
         "bridge": (scenery.bridge(),),
-        "lamp": (furniture.lamp(7.0, -1.6), furniture.pole(5.5, 0.18)),
+        "lamp": (furniture.lamp(7.0, -1.6), furniture.pole(5.5, 0.16)),
         "bollard": (furniture.pole(1.0, 0.14),),
         "traffic light": tuple(
             furniture.lights(lit, overhead=overhead) for lit in ("red light", "green light") for overhead in (False, True)

@@ -17,7 +17,7 @@ def _crown(count: int, wide: float, low: float, high: float, seed: int) -> list[
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
         x = wide * 0.62 * reach * np.cos(angle) - 0.12 * wide * lit
         y = (low + high) / 2 + (high - low) * 0.32 * (reach * np.sin(angle) + 0.35 * (2 * lit - 1))
-        radii = (0.34 - 0.2 * lit) * min(wide, (high - low) / 2 + 0.3 * wide) * rng.uniform(0.85, 1.1, 8)
+        radii = (0.36 - 0.2 * lit) * np.sqrt(wide * (high - low) / 2) * rng.uniform(0.85, 1.1, 8)
         angles = np.arange(8) * np.pi / 4 + rng.uniform(0, np.pi / 4)
         points = [(float(x - r * np.cos(a)), float(y + r * np.sin(a))) for a, r in zip(angles, radii, strict=True)]
         slot = "own0" if lit < 0.4 else "own2" if lit < 0.7 else "own1"
@@ -34,7 +34,7 @@ def tree(seed: int) -> Model:
 
 def poplar(seed: int) -> Model:
     """A slim tree, 9 m tall."""
-    return model([Face(plate((-0.15, 0.15), (0.0, 2.0)), "trunk", "vegetation", True), *_crown(18, 1.5, 1.0, 9.5, seed)])
+    return model([Face(plate((-0.15, 0.15), (0.0, 2.0)), "trunk", "vegetation", True), *_crown(22, 1.6, 1.0, 9.0, seed)])
 
 
 def bush(seed: int) -> Model:

@@ -70,7 +70,7 @@ class Street:
         """One of the look's colours of this name, a little off."""
         colors = self.look.colors[name]
         chosen = colors[int(self.rng.random() * len(colors))]
-        light, *shifts = self.rng.standard_normal(4) * self.look.jitter
+        light, *shifts = (self.rng.standard_normal(4) * self.look.jitter).tolist()
         red, green, blue = (int(min(max(c + light + 0.4 * s, 0), 255)) for c, s in zip(chosen, shifts, strict=True))
         return red, green, blue
 

@@ -70,11 +70,11 @@ def park_cars(s: Street) -> None:
 def drive(s: Street) -> None:
     """Moving vehicles: the big and rare ones first, so that they find room."""
     if not np.isnan(s.tracks) and s.chance(0.85):
-        _vehicle(s, "train", s.tracks, s.ahead(22, 60), ONCOMING * s.chance(0.5), "train trim")
-    for kind, near in (("bus", 16), ("truck", 14)):
+        _vehicle(s, "train", s.tracks, s.ahead(28, 80), ONCOMING * s.chance(0.5), "train trim")
+    for kind, near in (("bus", 18), ("truck", 18)):
         for _ in range(s.count(kind)):
             x, heading = _lane(s)
-            _vehicle(s, kind, x, s.ahead(near, 50), heading, f"{kind} trim")
+            _vehicle(s, kind, x, s.ahead(near, 60), heading, f"{kind} trim")
     for _ in range(s.count("car")):
         x, heading = _lane(s)
         _vehicle(s, "car", x, s.ahead(10, 70), heading)
@@ -97,8 +97,9 @@ def people(s: Street) -> None:
     while todo > 0:
         side = s.side()
         x, y, z = _aside(s, (0.7, max(s.verges[side] + s.walks[side], 1.5)), (6.5, 50), side)
-        if s.chance(0.1):
-            x, y = s.span(s.left, s.right), 0.0
+        road = s.span(s.left, s.right)
+        if s.chance(0.1) and s.free(road, z, 1.5):
+            x, y = road, 0.0
         for step in range(min(1 + s.chance(0.45), todo)):
             _walker(s, x + 0.7 * step, y, z + 0.3 * step)
         todo -= 1 + step
@@ -116,7 +117,9 @@ def ride(s: Street) -> None:
         for _ in range(s.count(f"{kind} ridden")):
             across = s.chance(0.45)
             x = s.span(max(s.left, -6) + 1, s.right - 0.5) if across else s.right - s.span(0.4, 1.2)
-            s.put(f"{kind} ridden", x, 0, s.ahead(7, 26), size=_mirror(s), tints=_dress(s, third), variant=int(across))
+            z = s.ahead(7, 26)
+            if s.free(x, z, 2.0):
+                s.put(f"{kind} ridden", x, 0, z, size=_mirror(s), tints=_dress(s, third), variant=int(across))
     for kind, third, off in (("bicycle", "cycle", (0.7, 2.4)), ("motorcycle", "motorcycle", (-0.9, 0.9))):
         for _ in range(s.count(kind)):
             x, y, z = _aside(s, off, (7, 28))
