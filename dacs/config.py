@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dacs.errors import BadRequest
 
@@ -19,27 +19,43 @@ Task = Literal["gta5-cityscapes", "synthia-cityscapes"]
 Method = Literal["source", "pseudo", "naive", "cutmix", "cowmix", "dacs", "oracle"]
 Domain = Literal["gta5", "synthia", "cityscapes"]
 
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("lowest first, then highest")
+    return pair
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("each should be named once")
+    return values
+
+
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Count, Count]  # height, width in pixels
-Range = tuple[NotNegative, NotNegative]  # lowest, highest
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
+Distinct = AfterValidator(_distinct)
 
 
 class Section(BaseModel):
     """A section of params.yaml: exactly these keys, of exactly these kinds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Runs(Section):
-    tasks: Annotated[list[Task], Field(min_length=1)]
+    tasks: Annotated[list[Task], Field(min_length=1), Distinct]
     """Which source is adapted to which target."""
-    methods: Annotated[list[Method], Field(min_length=1)]
+    methods: Annotated[list[Method], Field(min_length=1), Distinct]
     """Which methods run on each task."""
-    seeds: Annotated[list[CountOrNone], Field(min_length=1)]
+    seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
     """One run of each method for each seed."""
 
 
@@ -240,10 +256,12 @@ def load(source: Path | dict[str, Any]) -> Params:
     All scales are checked, not just the chosen one. Raises BadRequest naming the key, what was found there, what
     was expected and the nearest valid name.
     """
-    content = _read(source) if isinstance(source, Path) else json.loads(json.dumps(source))
+    content = json.loads(json.dumps(_read(source) if isinstance(source, Path) else source, default=str))
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
     scales = content.pop("scales", None) or {}
+    if not isinstance(scales, dict) or not all(isinstance(block or {}, dict) for block in scales.values()):
+        raise BadRequest("params.yaml: scales should hold a block of sections for each scale, such as `smoke:`.")
     _known("scales", scales, get_args(Scale))
     chosen = content.get("scale")
     _known("scale", [chosen], get_args(Scale))
@@ -339,6 +357,8 @@ def _check(content: dict[str, Any], where: str) -> Params:
             )
     if "naive" in params.runs.methods and params.loop.batch < 2:
         raise BadRequest(f"params.yaml: {where}loop.batch is 1; naive mixing needs two target frames, so 2 or more.")
+    if params.loop.nesterov and not params.loop.momentum:
+        raise BadRequest(f"params.yaml: {where}loop.nesterov is true; it needs a loop.momentum above 0.")
     return params
 
 
@@ -352,18 +372,21 @@ def _validate(model: type[Section], content: dict[str, Any], where: str) -> Any:
 
 def _words(model: type[Section], detail: Any, where: str) -> str:
     """One finding of pydantic as a sentence: key, found, expected."""
-    location = [str(part) for part in detail["loc"]]
+    location = [str(part) for part in detail["loc"] if part != "[key]"]  # pydantic's word for a wrong name
     key, last = where + ".".join(location), location[-1] if location else ""
     if detail["type"] == "extra_forbidden":
         return f"params.yaml: {key} is not known; {nearest(last, _names_at(model, location[:-1]))}"
     if detail["type"] == "missing":
         return f"params.yaml: {key} is missing; it is needed."
     found = json.dumps(detail["input"])
-    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    expected = detail["msg"].removeprefix("Value error, ")
+    expected = expected[0].lower() + expected[1:]
     if detail["type"] == "literal_error":
         options = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"params.yaml: {key} is {found}; {nearest(detail['input'], options)}"
-    hint = " (write 0.001 or 1.0e-3: YAML takes 1e-3 for text)" if isinstance(detail["input"], str) else ""
+        wrong = "not known" if detail["loc"][-1] == "[key]" else found
+        return f"params.yaml: {key} is {wrong}; {nearest(detail['input'], options)}"
+    text_for_number = detail["type"] in ("int_type", "float_type") and isinstance(detail["input"], str)
+    hint = " (write 0.001 or 1.0e-3: YAML takes 1e-3 for text)" if text_for_number else ""
     return f"params.yaml: {key} is {found}; {expected}{hint}."
 
 

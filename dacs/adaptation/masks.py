@@ -64,8 +64,6 @@ def _blobs(label: Tensor, generator: Generator, sigma: tuple[float, float], shar
     low, high = (math.log(value) for value in sigma)
     draw = torch.rand((), generator=generator).to(label.device)
     noise = torch.randn(1, 1, height, width, generator=generator).to(label.device)
-    # The kernel must fit into the image for its borders to be mirrored.
-    radius = min(int(3 * sigma[1]) + 1, min(height, width) - 1)
-    smooth = gaussian_blur(noise, torch.exp(low + draw * (high - low))[None], radius=radius)[0, 0]
+    smooth = gaussian_blur(noise, torch.exp(low + draw * (high - low))[None], radius=int(3 * sigma[1]) + 1)[0, 0]
     level = torch.special.ndtri(torch.tensor(1 - share, device=label.device))
     return smooth > smooth.mean() + level * smooth.std()

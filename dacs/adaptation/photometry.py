@@ -93,8 +93,12 @@ _OPERATIONS = (_brightness, _contrast, _saturation, _hue)
 
 
 def gaussian_blur(images: Tensor, sigma: Float[Tensor, " batch"], *, radius: int) -> Tensor:
-    """Blur each image by its own `sigma` (pixels), as two passes of 2 * radius + 1 taps; borders are mirrored."""
+    """Blur each image by its own `sigma` (pixels), as two passes of 2 * radius + 1 taps; borders are mirrored.
+
+    The radius is cut to what can be mirrored: one less than the image is high and wide.
+    """
     batch, channels, height, width = images.shape
+    radius = min(radius, height - 1, width - 1)
     taps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernels = torch.exp(-(taps**2) / (2 * sigma.to(images.dtype)[:, None] ** 2))
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # batch*channels taps

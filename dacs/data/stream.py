@@ -5,6 +5,7 @@ number of loader workers serves the same ones.
 """
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
@@ -113,5 +114,18 @@ def batches(
         return map(crops.__getitem__, count(start_step))
     split.load()  # before the workers are forked, so that they share what is kept
     return iter(
-        DataLoader(crops, batch_size=None, sampler=count(start_step), num_workers=workers, persistent_workers=True)
+        DataLoader(
+            crops,
+            batch_size=None,
+            sampler=count(start_step),
+            num_workers=workers,
+            worker_init_fn=_outlive_the_step,
+            persistent_workers=True,
+        )
     )
+
+
+def _outlive_the_step(worker: int) -> None:
+    """Let a worker ignore what asks all processes of a job to stop: the run ends its step, then its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

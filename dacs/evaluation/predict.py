@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from dacs.errors import BadRequest, RunFailed
@@ -81,4 +82,4 @@ def _label(network: torch.nn.Module, images: list[tuple[Path, np.ndarray]], out:
 
 def _save(image: np.ndarray, path: Path) -> None:
     with atomic(path) as partial:
-        cv2.imwrite(str(partial), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        Image.fromarray(image).save(partial)

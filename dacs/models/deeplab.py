@@ -16,6 +16,8 @@ from dacs.scene import Images, Logits
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of images in [0, 1]; torchvision's convention
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+RESNETS = {18: resnet.resnet18, 50: resnet.resnet50, 101: resnet.resnet101}  # by depth
+
 
 class AtrousPyramid(nn.Module):
     """The head: parallel dilated 3x3 convolutions with bias, summed.
@@ -59,11 +61,7 @@ def deeplab(depth: int, classes: int, *, aspp_branches: int) -> Segmenter:
 
     Unlike the Caffe-style original, torchvision strides in the 3x3 convolution of a bottleneck.
     """
-    if depth == 18:
-        network = _dilate(resnet.resnet18(weights=None))
-    else:
-        build = {50: resnet.resnet50, 101: resnet.resnet101}[depth]
-        network = build(weights=None, replace_stride_with_dilation=[False, True, True])
+    network = _dilate(RESNETS[depth](weights=None))
     channels = network.fc.in_features
     network.maxpool.ceil_mode = True  # so that 512 pixels become 65 positions, as in the original
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
@@ -72,7 +70,11 @@ def deeplab(depth: int, classes: int, *, aspp_branches: int) -> Segmenter:
 
 
 def _dilate(network: resnet.ResNet) -> resnet.ResNet:
-    """Replace the strides of the last two stages by dilation, which torchvision does for bottlenecks only."""
+    """Replace the strides of the last two stages by dilation.
+
+    torchvision's own option knows bottlenecks only, and leaves the first of each stage at the dilation before it;
+    in the original all blocks of a stage are alike.
+    """
     for stage, dilation in ((network.layer3, 2), (network.layer4, 4)):
         for module in stage.modules():
             if isinstance(module, nn.Conv2d):

@@ -3,6 +3,7 @@
 Batches, crops and masks are functions of the seed and the step, so no generator and no position needs keeping.
 """
 
+import io
 import json
 import pickle
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dacs.adaptation.teacher import Teacher
 from dacs.errors import RunFailed
-from dacs.files import atomic
+from dacs.files import write_bytes
 from dacs.models.deeplab import Segmenter
 
 
@@ -26,6 +28,7 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps done
     rows: list[dict[str, Any]] = field(default_factory=list)  # of log.csv, so far
+    pending: list[dict[str, Tensor]] = field(default_factory=list)  # losses of the steps since the last row
 
 
 def save(state: State, path: Path, key: str) -> None:
@@ -34,12 +37,15 @@ def save(state: State, path: Path, key: str) -> None:
         "key": key,
         "step": state.step,
         "rows": json.dumps(state.rows),
+        "pending": state.pending,
         "student": state.student.state_dict(),
         "teacher": state.teacher.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    with atomic(path) as partial:
-        torch.save(content, partial)
+    # Through memory, since torch tells a full disk in words of its own.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def restore(state: State, path: Path, key: str) -> None:
@@ -59,3 +65,5 @@ def restore(state: State, path: Path, key: str) -> None:
     state.optimizer.load_state_dict(content["optimizer"])
     state.step = content["step"]
     state.rows = json.loads(content["rows"])
+    device = state.student.mean.device
+    state.pending = [{name: loss.to(device) for name, loss in losses.items()} for losses in content["pending"]]

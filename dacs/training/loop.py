@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ from dacs.adaptation.teacher import Teacher, label
 from dacs.data.dataset import Split
 from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
-from dacs.files import atomic, write_text
+from dacs.files import write_bytes, write_text
 from dacs.models.build import build
 from dacs.scene import Scene
 from dacs.training import checkpoint
@@ -66,28 +67,28 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
     step = make(state, card, source=source, target=target / "train", device=device, panels=folder / "mixing")
     progress = Progress(state, part["steps"], images=loop["batch"] * (2 if "adapt" in settings else 1))
     with _stop_signals() as stopped:
-        pending: list[Losses] = []
         while state.step < part["steps"]:
             set_rate(
                 state.optimizer,
                 rate(state.step, steps=part["steps"], power=loop["poly_power"], warmup=loop["warmup"]),
             )
-            pending.append(step(state))
+            state.pending.append(step(state))
             state.teacher.follow(state.student, state.step)
             state.step += 1
 
             last = state.step == part["steps"]
             if last or _due(state.step, loop["log_every"]):
-                row = _row(state, pending, path)
+                row = _row(state, path)
                 if last or _due(state.step, loop["monitor_every"]):
                     row |= monitor.measure(state.teacher.network, device)
                 state.rows.append(row)
-                pending = []
+                state.pending = []
                 progress.show(row)
-            if stopped() or (_due(state.step, loop["checkpoint_every"]) and not last):
-                _refuse_infinite(pending, state.step, path)
+            halt = stopped()
+            if halt or (_due(state.step, loop["checkpoint_every"]) and not last):
+                _refuse_infinite(state, path)
                 checkpoint.save(state, path, key)
-            if stopped() and not last:
+            if halt and not last:
                 raise Interrupted(
                     f"stopped at step {state.step} of {part['steps']}; {path} keeps it.\n"
                     "Run the same command again to go on from there."
@@ -131,7 +132,7 @@ def _source_only(
     state: State, card: dict[str, Any], *, source: Path, target: Path, device: torch.device, panels: Path
 ) -> Step:
     """Source-only training: cross-entropy on labelled frames."""
-    frames = _frames(source, card, state.step)
+    frames = _frames("source", source, card, state.step)
 
     def step(state: State) -> Losses:
         image, truth = _to(next(frames), device)
@@ -152,7 +153,8 @@ def _adaptation(
     strategy = strategies(
         draw_void=adapt["draw_void"], cow_sigma=tuple(adapt["cow_sigma"]), cow_share=adapt["cow_share"]
     )[card["method"]]
-    sources, targets = _frames(source, card, state.step), _frames(target, card, state.step)
+    sources = _frames("source", source, card, state.step)
+    targets = _frames("target", target, card, state.step)
 
     def step(state: State) -> Losses:
         generator = torch.Generator().manual_seed(seed_of(card["seed"], "mix", state.step))
@@ -201,12 +203,12 @@ def _strong(mixed: Scene, generator: torch.Generator, adapt: dict[str, Any]) -> 
     )
 
 
-def _frames(folder: Path, card: dict[str, Any], start: int) -> Iterator[Batch]:
-    """The endless stream of crops of a prepared split, from step `start` on."""
+def _frames(role: str, folder: Path, card: dict[str, Any], start: int) -> Iterator[Batch]:
+    """The endless stream of crops of a prepared split, from step `start` on; the same wherever the folder lies."""
     loop = card["settings"]["loop"]
     return batches(
         Split(folder),
-        seed=seed_of(card["seed"], folder.as_posix()),
+        seed=seed_of(card["seed"], role),
         batch=loop["batch"],
         crop=tuple(loop["crop"]),
         start_step=start,
@@ -219,23 +221,32 @@ def _to(batch: Batch, device: torch.device) -> Any:
     return tuple(part if part is None else part.to(device, non_blocking=True) for part in batch)
 
 
-def _row(state: State, pending: list[Losses], path: Path) -> dict[str, Any]:
+def _row(state: State, path: Path) -> dict[str, Any]:
     """A row of log.csv: means over the steps since the last one."""
-    _refuse_infinite(pending, state.step, path)
+    _refuse_infinite(state, path)
+    pending = state.pending
     means = {name: round(torch.stack([losses[name] for losses in pending]).mean().item(), 5) for name in pending[0]}
     return {"step": state.step, **means, "lr": round(state.optimizer.param_groups[0]["lr"], 8)}
 
 
-def _refuse_infinite(pending: list[Losses], step: int, path: Path) -> None:
-    """Stop at the first loss that is not finite; asked only when a row or a checkpoint is due, to spare the GPU."""
-    for back, losses in enumerate(reversed(pending)):
-        for name, loss in losses.items():
-            if not math.isfinite(loss.item()):
-                kept = f"{path} keeps the last good state" if path.exists() else "No checkpoint was written yet"
-                raise RunFailed(
-                    f"{name} is {loss.item()} at step {step - back}; training stopped.\n"
-                    f"{kept}. Lower the learning rate in params.yaml, then run again."
-                )
+def _refuse_infinite(state: State, path: Path) -> None:
+    """Stop at the first loss that is not finite, or at weights that are not, before anything keeps them.
+
+    Asked only when a row or a checkpoint is due, to spare the GPU.
+    """
+    found = [
+        f"{name} is {loss.item()} at step {step}"
+        for step, losses in enumerate(state.pending, state.step - len(state.pending) + 1)
+        for name, loss in losses.items()
+        if not math.isfinite(loss.item())
+    ]
+    if not all(weight.isfinite().all() for weight in state.student.parameters()):
+        found.append(f"weights are not finite after step {state.step}")
+    if found:
+        kept = f"{path} keeps the last good state" if path.exists() else "No checkpoint was written yet"
+        raise RunFailed(
+            f"{found[0]}; training stopped.\n{kept}. Lower the learning rate in params.yaml, then run again."
+        )
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -247,14 +258,17 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    with atomic(path) as partial:
-        save_file({name: value.cpu().contiguous() for name, value in weights.items()}, partial)
+    write_bytes(path, packed({name: value.cpu().contiguous() for name, value in weights.items()}))
 
 
 def _device(name: str, threads: int) -> torch.device:
     """The device to run on, set so that the same run gives the same bytes."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunFailed(
+            "loop.device is 'cuda', but torch finds no GPU here.\nSet it to 'auto' or 'cpu' in params.yaml."
+        )
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(name == "cpu")
