@@ -1,0 +1,116 @@
+"""The numbers of the report as tables: read from the listed runs, written as CSV and as metrics.json."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dacs.files import write_json, write_text
+from dacs.labels import NAMES
+from dacs.reporting import runs as reading
+from dacs.reporting.runs import LOG_COLUMNS, Run
+from dacs.reporting.scores import ROAD, SIDEWALK, called, class_iou, score
+
+KEY = ["task", "method", "seed"]
+
+
+def iou_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """IoU of the student in percent, a row for each run and class."""
+    rows = [
+        (run.task, run.method, run.seed, name, value)
+        for run in runs
+        for name, value in zip(NAMES, class_iou(reading.confusion(run)["student"]), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*KEY, "class", "iou"])
+
+
+def score_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row for each run: `SCORES` of the student, and of the teacher under names with `teacher_` before."""
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = dict(zip(KEY, run[:3], strict=True))
+        for network, counts in reading.confusion(run).items():
+            prefix = "" if network == "student" else f"{network}_"
+            row |= {f"{prefix}{name}": value for name, value in score(counts).items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds, a row for each task and method; the deviation of one seed is 0."""
+    names = [name for name in scores.columns if name not in KEY]
+    groups = scores.groupby(["task", "method"], sort=False)
+    means, stds = groups[names].mean(), groups[names].std(ddof=1).fillna(0.0)
+    table = groups.size().to_frame("n")
+    for name in names:
+        table[name], table[f"{name}_std"] = means[name], stds[name]
+    return table.reset_index()
+
+
+def metrics(summary: pd.DataFrame) -> dict[str, Any]:
+    """The summary as the tree that DVC compares: percent with two decimals; None where nothing could be counted."""
+    tree: dict[str, Any] = {}
+    for row in summary.to_dict("records"):
+        leaf = {str(key): _rounded(value) for key, value in row.items() if key not in ("task", "method", "n")}
+        tree.setdefault(row["task"], {})[row["method"]] = leaf | {"seeds": int(row["n"])}
+    return tree
+
+
+def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """The logs of all runs under each other, with those columns of `LOG_COLUMNS` that any of them has."""
+    logs = []
+    for run in runs:
+        frame = reading.log(run)
+        kept = frame[[name for name in ("step", *LOG_COLUMNS) if name in frame]]
+        logs.append(kept.assign(task=run.task, method=run.method, seed=run.seed))
+    table = pd.concat(logs, ignore_index=True)
+    return table[[*KEY, "step", *(name for name in LOG_COLUMNS if name in table)]]
+
+
+def conflation_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """How often each run takes sidewalk for road and road for sidewalk, in percent of the true pixels."""
+    rows = []
+    for run in runs:
+        counts = reading.confusion(run)["student"]
+        rows.append((*run[:3], called(counts, SIDEWALK, ROAD), called(counts, ROAD, SIDEWALK)))
+    return pd.DataFrame(rows, columns=[*KEY, "sidewalk_called_road", "road_called_sidewalk"])
+
+
+def data_table(ready: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """How many frames of which size each prepared split holds."""
+    sources = [(task.split("-")[0], "train") for task in tasks]
+    rows = []
+    for domain, split in dict.fromkeys([*sources, ("cityscapes", "train"), ("cityscapes", "val")]):
+        card = reading.card(ready, domain, split)
+        rows.append((domain, split, card["frames"], *card["size"]))
+    return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width"])
+
+
+def published() -> pd.DataFrame:
+    """What papers print: task, method, class (or mIoU19, mIoU16, mIoU13), iou, and how sure we are of the reading.
+
+    `evidence` is "secondary" where a third party's account of the paper was read, "recalled" where the number comes
+    from memory. The paper's own tables were not at hand.
+    """
+    with files("dacs.reporting").joinpath("published.csv").open(encoding="utf-8") as stream:
+        return pd.read_csv(stream)
+
+
+def write_all(out: Path, tables: dict[str, pd.DataFrame]) -> list[Path]:
+    """Each table as a CSV with four decimals; the paths written."""
+    paths = [out / f"{name}.csv" for name in tables]
+    for path, table in zip(paths, tables.values(), strict=True):
+        write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return paths
+
+
+def write_metrics(path: Path, summary: pd.DataFrame) -> None:
+    """metrics.json, for people, DVC and the page."""
+    write_json(path, metrics(summary))
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 2) if np.isfinite(value) else None
