@@ -14,11 +14,11 @@ OVER = 2  # the painter's buffer is this many times finer than the picture, so t
 BANK = 1024  # pixels, side of the grain tiles
 PER_METRE = 40.0  # pixels of the ground's tile; a joint of the paving every 32
 REFERENCE = 384  # columns at which grain, blur and noise are told
-SURFACES = ("other", "asphalt", "paving", "leaves", "grass", "plaster")
+SURFACES = ("plain", "other", "asphalt", "paving", "leaves", "grass", "plaster")
 _SURFACE_OF = {
     "road": "asphalt", "lane marking": "asphalt", "parking": "asphalt", "sidewalk": "paving", "ground": "grass",
     "vegetation": "leaves", "terrain": "grass", "building": "plaster", "wall": "plaster", "bridge": "plaster",
-    "rail track": "grass",
+    "rail track": "grass", "sky": "plain",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def bank() -> dict[str, np.ndarray]:
 @lru_cache(maxsize=1)
 def surfaces() -> np.ndarray:
     """Index into SURFACES of each label id."""
-    table = np.zeros(256, dtype=np.uint8)
+    table = np.full(256, SURFACES.index("other"), dtype=np.uint8)
     for name, surface in _SURFACE_OF.items():
         table[IDS[name]] = SURFACES.index(surface)
     return table
@@ -72,10 +72,10 @@ def grain(labels: np.ndarray, camera: Camera, lens: Lens, rng: np.random.Generat
         "other": fine, "asphalt": ground[..., 0], "paving": ground[..., 1], "leaves": 0.7 * fine + 0.6 * blotch,
         "grass": 0.6 * fine + 0.5 * blotch, "plaster": 0.5 * fine + 0.6 * blotch,
     }  # fmt: skip
-    stack = np.stack([fields[name] * np.float32(lens.texture[name]) for name in SURFACES])
-    kind = surfaces()[labels]
-    chosen = np.take_along_axis(stack, kind[None].astype(np.intp), axis=0)[0]
-    return 1.0 + chosen
+    lightness = np.ones((len(SURFACES), *shape), dtype=np.float32)  # the first, plain, stays as it is
+    for field, name in zip(lightness[1:], SURFACES[1:], strict=True):
+        field += fields[name] * np.float32(lens.texture[name])
+    return np.take_along_axis(lightness, surfaces()[labels][None].astype(np.intp), axis=0)[0]
 
 
 def _ground_grain(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> np.ndarray:
