@@ -68,7 +68,7 @@ def _saturation(image: Tensor, amount: Tensor) -> Tensor:
     scaled = (saturation * (1 + amount)).clamp(0, 1)
     # v - (v - x) * s'/s keeps hue and value, and needs no conversion to HSV and back.
     factor = torch.where(saturation > 0, scaled / saturation.clamp_min(1e-6), torch.ones_like(saturation))
-    return value - (value - image) * factor
+    return (value - (value - image) * factor).clamp_min(0)
 
 
 def _hue(image: Tensor, amount: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def evaluate_run(run: Path, split: Path, out: Path, *, batch: int, frames: int) 
     """
     data = Split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shown = {round(i * len(data) / frames) % len(data) for i in range(min(frames, len(data)))}
+    shown = spread(frames, len(data))
     matrices, figures = {}, {}
     for role, file in NETWORKS.items():
         network = load(run, file).to(device)
@@ -45,6 +45,16 @@ def evaluate_run(run: Path, split: Path, out: Path, *, batch: int, frames: int) 
         matrices[role], figures[role] = matrix.tolist(), scores(matrix)
     write_json(out / "confusion.json", {"classes": list(NAMES), **matrices})
     write_json(out / "metrics.json", figures)
+
+
+def spread(wanted: int, there: int) -> list[int]:
+    """The numbers of `wanted` frames, or of all that are there, evenly spread from the first on.
+
+    >>> spread(2, 5), spread(9, 3)
+    ([0, 2], [0, 1, 2])
+    """
+    number = min(wanted, there)
+    return [i * there // number for i in range(number)]
 
 
 def load(run: Path, file: str = "weights.safetensors") -> Segmenter:

@@ -11,6 +11,7 @@ from torch import nn
 
 from dacs.adaptation.teacher import label
 from dacs.data.dataset import Split
+from dacs.evaluation.evaluate import spread
 from dacs.labels import IGNORE
 
 
@@ -19,7 +20,7 @@ class Monitor:
 
     def __init__(self, folder: Path, *, frames: int, threshold: float) -> None:
         split = Split(folder)
-        chosen = [round(i * len(split) / frames) % len(split) for i in range(min(frames, len(split)))]
+        chosen = spread(frames, len(split))
         self.images = torch.stack([split.image(i) for i in chosen])
         self.labels = torch.stack([truth for i in chosen if (truth := split.label(i)) is not None])
         self.threshold = threshold

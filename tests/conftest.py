@@ -1,0 +1,23 @@
+"""What holds for all tests: shapes in signatures are checked at run time, and torch has one thread.
+
+The hook must stand before the first import of what it checks, so it comes before everything else here.
+"""
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("dacs.scene", "dacs.adaptation", "dacs.models", "dacs.training", "dacs.evaluation")
+install_import_hook(CHECKED, "beartype.beartype")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import tiny  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data of both sides, a few tiny frames each: gta5 and cityscapes. Read only."""
+    return tiny.prepare(tmp_path_factory.mktemp("data"))
