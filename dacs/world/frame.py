@@ -12,10 +12,10 @@ from dacs.world.lining import close_end, lay_ground, line_side
 from dacs.world.looks import LOOKS, Look, Weather
 from dacs.world.materials import IDS, MATERIALS, SLOT, SLOTS
 from dacs.world.paint import Faces, Light, Parts, cast, order, paint, pose
+from dacs.world.rates import DOMAINS
 from dacs.world.street import Street, plan
 from dacs.world.traffic import drive, furnish, park_cars, people, ride
 
-DOMAINS = tuple(LOOKS)
 SPLITS = ("train", "val")
 FAINT = 0.1  # sunlight below which no shadow is cast
 

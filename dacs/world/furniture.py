@@ -1,9 +1,11 @@
 """Street furniture: poles, lamps, traffic lights, signs, bins. Feet at y = 0, metres."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from dacs.world.materials import model
-from dacs.world.shapes import Face, Model, bar, box, disc, flat, frustum, panel, plate, solid
+from dacs.world.shapes import Face, Model, Outline, bar, box, disc, flat, frustum, panel, plate, solid
 
 LAMPS = ("green light", "amber light", "red light")  # from the lowest up
 
@@ -20,8 +22,9 @@ def pole(height: float, thick: float) -> Model:
 
 def lamp(height: float, arm: float) -> Model:
     """A street lamp whose arm reaches so far over the road."""
+    reach = Face(bar((0, height - 0.1), (arm, height + 0.15), 0.13), "pole", "pole", True)
     head = Face(bar((arm - 0.1, height + 0.1), (arm + 0.7, height + 0.15), 0.18), "casing", "pole", True)
-    return model([*_post(height, 0.15), Face(bar((0, height - 0.1), (arm, height + 0.15), 0.13), "pole", "pole", True), head])
+    return model([*_post(height, 0.15), reach, head])
 
 
 def _signal(x: float, y: float, lit: str) -> list[Face]:
@@ -42,12 +45,18 @@ def lights(lit: str, *, overhead: bool) -> Model:
 
 
 _MIDDLE = 2.5  # metres above the ground
+
+
+def _square(half: float) -> Outline:
+    return plate((-half, half), (_MIDDLE - half, _MIDDLE + half))
+
+
 _BOARDS = {
     "round": (disc(0, _MIDDLE, 0.42), disc(0, _MIDDLE, 0.3)),
     "triangle": (flat((-0.46, _MIDDLE - 0.38), (0.0, _MIDDLE + 0.42), (0.46, _MIDDLE - 0.38)),
                  flat((-0.27, _MIDDLE - 0.27), (0.0, _MIDDLE + 0.2), (0.27, _MIDDLE - 0.27))),
-    "square": (plate((-0.38, 0.38), (_MIDDLE - 0.38, _MIDDLE + 0.38)), plate((-0.29, 0.29), (_MIDDLE - 0.29, _MIDDLE + 0.29))),
-    "arrow": (plate((-0.8, 0.8), (_MIDDLE - 0.1, _MIDDLE + 0.35)), plate((-0.7, 0.7), (_MIDDLE - 0.02, _MIDDLE + 0.27))),
+    "square": (_square(0.38), _square(0.29)),
+    "arrow": (plate((-0.8, 0.8), (2.4, 2.85)), plate((-0.7, 0.7), (2.48, 2.77))),
 }  # fmt: skip
 SIGNS = tuple(_BOARDS)
 
@@ -76,11 +85,10 @@ def bin() -> Model:
 
 def column() -> Model:
     """A column for posters: eight sides, a cap, bills in three colours."""
-    angles = np.arange(9) * np.pi / 4
+    corners = [(0.7 * float(np.cos(t)), 0.7 * float(np.sin(t))) for t in np.arange(9) * np.pi / 4]
     faces = []
-    for k, (a, b) in enumerate(zip(angles, angles[1:], strict=False)):
-        feet = [(0.7 * float(np.cos(t)), 0.7 * float(np.sin(t))) for t in (a, b)]
-        quad = [(feet[1][0], 0.0, feet[1][1]), (feet[1][0], 3.0, feet[1][1]), (feet[0][0], 3.0, feet[0][1]), (feet[0][0], 0.0, feet[0][1])]
+    for k, ((x0, z0), (x1, z1)) in enumerate(pairwise(corners)):
+        quad = [(x1, 0.0, z1), (x1, 3.0, z1), (x0, 3.0, z0), (x0, 0.0, z0)]
         faces.append(Face(quad, "own1", "static"))
         faces.append(Face(panel(quad, (0.08, 0.92), (0.25, 0.85)), ("own0", "own2")[k % 2], "static"))
     cap = Face(flat((-0.8, 3.0), (-0.5, 3.3), (0.5, 3.3), (0.8, 3.0)), "dark", "static", True)
@@ -89,8 +97,10 @@ def column() -> Model:
 
 def shelter() -> Model:
     """A bus stop: a roof on posts before a pane of glass."""
-    faces = [Face(panel(box((-0.7, 0.7), (0.0, 2.4), (-1.8, 1.8))[side], (0, 1), (0.1, 0.95)), "window", "static") for side in ("front", "right")]
-    faces += [face for z in (-1.75, 1.7) for face in solid(box((-0.7, -0.62), (0.0, 2.4), (z, z + 0.08)), "static", "dark")]
+    room = box((-0.7, 0.7), (0.0, 2.4), (-1.8, 1.8))
+    faces = [Face(panel(room[side], (0, 1), (0.1, 0.95)), "window", "static") for side in ("front", "right")]
+    for z in (-1.75, 1.7):
+        faces += solid(box((-0.7, -0.62), (0.0, 2.4), (z, z + 0.08)), "static", "dark")
     faces += solid(box((-0.7, 0.7), (0.4, 0.5), (-1.2, 1.2)), "static", "own0")
     return model(faces + solid(box((-0.9, 0.8), (2.4, 2.55), (-1.9, 1.9)), "static", "casing"))
 

@@ -36,11 +36,15 @@ def bank() -> dict[str, np.ndarray]:
     joints = np.zeros((BANK, BANK), dtype=np.float32)
     joints[::32, :] = joints[1::32, :] = -3.0
     joints[:, ::32] = joints[:, 1::32] = -3.0
+    asphalt = 0.6 * smooth(1.0) + 0.5 * smooth(14.0)
+    paving = joints + 0.6 * smooth(6.0) + 0.4 * smooth(1.0)
     return {
         "noise": np.stack([smooth(0.7), np.roll(smooth(0.7), 300, 0), np.roll(smooth(0.7), 500, 1)], axis=-1),
-        "fine": smooth(0.6), "middle": smooth(1.6), "blotch": smooth(4.0), "cloud": smooth(24.0) + 0.25 * smooth(8.0),
-        "ground": np.stack([0.6 * smooth(1.0) + 0.5 * smooth(14.0), joints + 0.6 * smooth(6.0) + 0.4 * smooth(1.0)], axis=-1),
-    }  # fmt: skip
+        "middle": smooth(1.6),
+        "blotch": smooth(4.0),
+        "cloud": smooth(24.0) + 0.25 * smooth(8.0),
+        "ground": np.stack([asphalt, paving], axis=-1),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -93,8 +97,9 @@ def _ground_grain(shape: tuple[int, int], camera: Camera, rng: np.random.Generat
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fade = np.clip((np.arange(top, height) - horizon) / (0.25 * height), 0, 1).astype(np.float32)
     grain = np.zeros((height, width, 2), dtype=np.float32)
-    grain[top:] = cv2.warpPerspective(bank()["ground"], to_tile, (width, height - top), flags=flags, borderMode=cv2.BORDER_WRAP)
-    grain[top:] *= fade[:, None, None]
+    lower = (width, height - top)
+    seen = cv2.warpPerspective(bank()["ground"], to_tile, lower, flags=flags, borderMode=cv2.BORDER_WRAP)
+    grain[top:] = seen * fade[:, None, None]
     return grain
 
 
@@ -108,8 +113,15 @@ def sky_colors(rows: int, width: int, camera: Camera, weather: Weather, rng: np.
     return plain + (np.float32(245) - plain) * cloud
 
 
-def develop(parts: Parts, labels: np.ndarray, shadow: np.ndarray, camera: Camera, lens: Lens, weather: Weather,
-            rng: np.random.Generator) -> np.ndarray:
+def develop(
+    parts: Parts,
+    labels: np.ndarray,
+    shadow: np.ndarray,
+    camera: Camera,
+    lens: Lens,
+    weather: Weather,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """The photograph of painted parts: uint8 (height, width, 3). `shadow` is 255 where the sun does not reach."""
     shape = (labels.shape[0], labels.shape[1])
     packed = np.zeros((len(parts.colors), 4), dtype=np.uint8)
@@ -138,7 +150,7 @@ def _expose(image: np.ndarray, lens: Lens, rng: np.random.Generator) -> np.ndarr
     if lens.vignette:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
         x = np.linspace(-1, 1, width, dtype=np.float32)[None] ** 2
-        image *= (1 - np.float32(lens.vignette) * (x + y) / 2)[..., None]
+        image = image * (1 - np.float32(lens.vignette) * (x + y) / 2)[..., None]
     if lens.noise:
-        image += _window(bank()["noise"], (height, width), rng) * np.float32(lens.noise)
+        image = image + _window(bank()["noise"], (height, width), rng) * np.float32(lens.noise)
     return np.clip(image, 0, 255).astype(np.uint8)

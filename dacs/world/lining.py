@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dacs.world.looks import Color
+from dacs.world.palettes import Color
 from dacs.world.street import BEHIND, GREY, KERB, LANE, PARKING, Street, Tints
 
 WIDE = 120.0  # metres to each side that the ground reaches
@@ -14,10 +14,15 @@ def shaded(color: Color, share: float) -> Color:
     return red, green, blue
 
 
-def leaves(s: Street) -> Tints:
-    """Dark, lit and middle green of one plant."""
+def plant(s: Street, kind: str, x: float, y: float, z: float, *, wide: float = 1.0, rank: float | None = None) -> None:
+    """A plant of the street's greens: dark, lit and middle."""
     dark = s.color("leaves")
-    return dark, shaded(dark, 1.35), shaded(dark, 1.15)
+    tints = (dark, shaded(dark, 1.35), shaded(dark, 1.15))
+    s.put(kind, x, y, z, size=(wide, s.span(0.75, 1.25), 1), tints=tints, rank=rank)
+
+
+def _house_tints(s: Street, kind: str) -> Tints:
+    return s.color(kind), s.color("house"), s.color("awning")
 
 
 def lay_ground(s: Street) -> None:
@@ -25,9 +30,9 @@ def lay_ground(s: Street) -> None:
     s.strip("terrain" if s.chance(0.5) else "ground", -WIDE, WIDE, 0.0, 0)
     for side in (-1, 1):
         kerb, line = s.kerb(side), s.line(side)
-        s.strip("sidewalk", *sorted((kerb, line + 0.5 * side)), KERB, 1)
+        s.strip("sidewalk", kerb, line + 0.5 * side, KERB, 1)
         if s.verges[side]:
-            s.strip("terrain", *sorted((kerb + side * 0.2, kerb + side * s.verges[side])), KERB, 2)
+            s.strip("terrain", kerb + side * 0.2, kerb + side * s.verges[side], KERB, 2)
     s.strip("road", s.left, s.right, 0.0, 3)
     if s.right > LANE / 2 + PARKING and s.chance(s.look.rates["parking"]):
         s.strip("parking", s.right - PARKING, s.right, 0.0, 4)
@@ -89,8 +94,8 @@ def _house(s: Street, side: int, z: float, length: float, *, kind: str = "house"
     deep = s.span(9, 14)
     near = s.line(side) + side * (s.span(0, 0.8) if back is None else back)
     x = near if side > 0 else near - deep
-    tints = (s.color(kind), s.color("house"), s.color("awning"))
-    s.put(kind, x, 0, z, size=(deep, tall, length), tints=tints, rank=z + length + (0.1 if back else 0.0))
+    rank = z + length + (0.1 if back else 0.0)
+    s.put(kind, x, 0, z, size=(deep, tall, length), tints=_house_tints(s, kind), rank=rank)
 
 
 def _tower(s: Street, side: int, z: float, length: float) -> None:
@@ -98,17 +103,16 @@ def _tower(s: Street, side: int, z: float, length: float) -> None:
 
 
 def _meadow(s: Street, side: int, z: float, length: float, kind: str = "lawn") -> None:
-    s.tile(kind, tuple(sorted((s.line(side), s.line(side) + side * 50))), (z, z + length), 2, KERB)  # type: ignore[arg-type]
+    s.tile(kind, (s.line(side), s.line(side) + side * 50), (z, z + length), 2, KERB)
 
 
 def _park(s: Street, side: int, z: float, length: float) -> None:
     line = s.line(side)
     _meadow(s, side, z, length)
-    for _ in range(2):
-        s.put("thicket", line + side * s.span(6, 11), 0, z + s.span(0, length), size=(1, s.span(0.7, 1.3), 1), tints=leaves(s))
-    for _ in range(int(s.span(0, 3))):
-        kind = "tree" if s.chance(0.6) else "bush"
-        s.put(kind, line + side * s.span(1, 4), 0, z + s.span(0, length), size=(1, s.span(0.8, 1.3), 1), tints=leaves(s))
+    kinds = ["thicket"] * 2 + ["tree" if s.chance(0.6) else "bush" for _ in range(int(s.span(0, 3)))]
+    for kind in kinds:
+        off = s.span(6, 11) if kind == "thicket" else s.span(1, 4)
+        plant(s, kind, line + side * off, 0, z + s.span(0, length))
 
 
 def _beyond(s: Street, side: int, z: float, length: float) -> None:
@@ -116,8 +120,7 @@ def _beyond(s: Street, side: int, z: float, length: float) -> None:
     if s.chance(0.5):
         _house(s, side, z, length, back=s.span(4, 9))
     else:
-        place = s.line(side) + side * 7
-        s.put("thicket", place, 0, z + length / 2, size=(1.1, s.span(0.7, 1.2), 1), tints=leaves(s), rank=z + length + 0.1)
+        plant(s, "thicket", s.line(side) + side * 7, 0, z + length / 2, wide=1.1, rank=z + length + 0.1)
 
 
 def _wall(s: Street, side: int, z: float, length: float) -> None:
@@ -145,22 +148,30 @@ def _rail(s: Street, side: int, z: float, length: float) -> None:
 def _gap(s: Street, side: int, z: float, length: float) -> None:
     _meadow(s, side, z, length, "lawn" if s.chance(0.5) else "yard")
     if s.chance(0.4):
-        s.put("bush", s.line(side) + side * s.span(1, 6), 0, z + length / 2, tints=leaves(s))
+        plant(s, "bush", s.line(side) + side * s.span(1, 6), 0, z + length / 2)
     if s.chance(0.5):
         _house(s, side, z, length, back=s.span(12, 25))
 
 
-LINING = {"house": _house, "tower": _tower, "park": _park, "wall": _wall, "fence": _fence, "guard rail": _rail, "gap": _gap}
+LINING = {
+    "house": _house,
+    "tower": _tower,
+    "park": _park,
+    "wall": _wall,
+    "fence": _fence,
+    "guard rail": _rail,
+    "gap": _gap,
+}
 
 
 def close_end(s: Street) -> None:
     """What stands across the far end, and the rare bridge before it."""
     for x in np.arange(-60.0, 60.0, 14.0):
         if s.chance(0.6):
-            tall, tints = s.look.rates["tall"] * s.span(0.6, 1.3), (s.color("house"), s.color("house"), s.color("awning"))
-            s.put("house", float(x), 0, s.end + 6, size=(14, tall, 12), tints=tints)
+            tall = s.look.rates["tall"] * s.span(0.7, 1.4)
+            s.put("house", float(x), 0, s.end + 6, size=(14, tall, 12), tints=_house_tints(s, "house"))
         elif s.chance(0.7):
-            s.put("thicket", float(x), 0, s.end + 5, size=(1.3, s.span(0.8, 1.4), 1), tints=leaves(s))
+            plant(s, "thicket", float(x), 0, s.end + 5, wide=1.3)
     if s.chance(s.look.rates["bridge"]):
         concrete = s.color("wall")
         s.put("bridge", s.span(-4, 4), 0, s.span(28, 60), tints=(concrete, shaded(concrete, 1.15), GREY))

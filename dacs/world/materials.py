@@ -9,8 +9,8 @@ IDS = {label.name: label.id for label in LABELS} | {"lane marking": LANE_MARKING
 OWN = 3  # a face may ask for one of three colours of its thing, or for a material that the whole frame shares
 MATERIALS = (
     "glass", "tyre", "hub", "trim", "red lamp", "white lamp", "plate", "skin", "hair", "dark", "window", "shop", "roof",
-    "pole", "casing", "red light", "amber light", "green light", "trunk", "road", "patch", "paint", "contact", "shaded", "kerb",
-    "sidewalk", "terrain", "ground", "rail", "ballast", "parking", "bonnet", "gleam",
+    "pole", "casing", "red light", "amber light", "green light", "trunk", "road", "patch", "paint", "contact", "shaded",
+    "kerb", "sidewalk", "terrain", "ground", "rail", "ballast", "parking", "bonnet", "gleam",
 )  # fmt: skip
 SLOTS = ("own0", "own1", "own2", *MATERIALS)
 SLOT = {name: index for index, name in enumerate(SLOTS)}

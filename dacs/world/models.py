@@ -1,4 +1,4 @@
-"""The register: every kind of thing and the models it may take. Built once; the street draws among several of a kind."""
+"""The register: every kind of thing and the models it may take; of several the street draws one."""
 
 from functools import lru_cache
 
@@ -23,7 +23,7 @@ def models() -> dict[str, tuple[Model, ...]]:
             figures.person(0.10, 0.00), figures.person(0.22, 0.06), figures.person(0.30, 0.10),
             figures.person(0.10, 0.04, skirt=True), figures.person(0.20, 0.04, bag=True),
         ),
-        "bicycle": (figures.bicycle_side(ridden=False), figures.bicycle_side(ridden=False), figures.bicycle_along(ridden=False)),
+        "bicycle": (figures.bicycle_side(ridden=False), figures.bicycle_along(ridden=False)),
         "bicycle ridden": (figures.bicycle_along(ridden=True), figures.bicycle_side(ridden=True)),
         "motorcycle": (figures.motorcycle_side(ridden=False), figures.motorcycle_along(ridden=False)),
         "motorcycle ridden": (figures.motorcycle_along(ridden=True), figures.motorcycle_side(ridden=True)),
@@ -42,7 +42,7 @@ def models() -> dict[str, tuple[Model, ...]]:
         "lamp": (furniture.lamp(7.0, -1.6), furniture.pole(5.5, 0.16)),
         "bollard": (furniture.pole(1.0, 0.14),),
         "traffic light": tuple(
-            furniture.lights(lit, overhead=overhead) for lit in ("red light", "green light") for overhead in (False, True)
+            furniture.lights(lit, overhead=over) for lit in ("red light", "green light") for over in (False, True)
         ),
         "traffic sign": tuple(furniture.sign(form) for form in furniture.SIGNS),
         "gantry": (furniture.gantry(),),

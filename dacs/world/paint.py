@@ -13,6 +13,7 @@ from dacs.world.materials import IDS, OWN, SLOT
 from dacs.world.street import STANDING, Thing
 
 CUT = 9000.0  # pixels; outlines reach no further, which only moves corners far off the frame
+AHEAD = 0.6  # metres; a face that reaches no further is beside or behind the camera
 FIRST_COUNTED = IDS["person"]  # ids from here on have instances
 
 
@@ -53,7 +54,12 @@ class Parts(NamedTuple):
 def order(things: list[Thing], yaw: float) -> list[Thing]:
     """Ground by layer, then what stands, from far to near."""
     cosine, sine = np.cos(yaw), np.sin(yaw)
-    return sorted(things, key=lambda t: (t.layer, -(t.rank * cosine + t.place[0] * sine) if t.layer >= STANDING else 0.0))
+
+    def key(thing: Thing) -> tuple[int, float]:
+        ahead = thing.rank * cosine + thing.place[0] * sine
+        return thing.layer, -ahead if thing.layer >= STANDING else 0.0
+
+    return sorted(things, key=key)
 
 
 def pose(things: list[Thing], materials: np.ndarray) -> Faces:
@@ -109,7 +115,7 @@ def _seen(pixels: np.ndarray, depth: np.ndarray, faces: Faces, camera: Camera) -
     """Which faces look at the camera, are within the frame and are more than a speck."""
     x, y = pixels[..., 0], pixels[..., 1]
     left, right, top, bottom = x.min(axis=1), x.max(axis=1), y.min(axis=1), y.max(axis=1)
-    inside = (right >= 0) & (bottom >= 0) & (left < camera.width) & (top < camera.height) & (depth.max(axis=1) > 0.6)
+    inside = (right >= 0) & (bottom >= 0) & (left < camera.width) & (top < camera.height) & (depth.max(axis=1) > AHEAD)
     speck = np.maximum(right - left, bottom - top) < 1.5
     area = (x[:, :-1] * y[:, 1:] - x[:, 1:] * y[:, :-1]).sum(axis=1) + x[:, -1] * y[:, 0] - x[:, 0] * y[:, -1]
     return inside & ~speck & (faces.flat | ((area > 0) ^ faces.mirrored))
@@ -141,6 +147,7 @@ def cast(faces: Faces, camera: Camera, sun: np.ndarray) -> np.ndarray:
     corners -= corners[..., 1:2] / sun[1] * sun
     pixels, depth = camera.see(corners)
     low, high = pixels.min(axis=1), pixels.max(axis=1)
-    seen = ((high >= 0) & (low < (camera.width, camera.height)) & (high - low > 2)).all(axis=1) & (depth.max(axis=1) > 0.6)
+    seen = ((high >= 0) & (low < (camera.width, camera.height)) & (high - low > 2)).all(axis=1)
+    seen &= depth.max(axis=1) > AHEAD
     canvas = np.zeros((camera.height, camera.width), dtype=np.uint8)
     return fill(pixels[seen], canvas, [255] * int(seen.sum()))

@@ -1,9 +1,11 @@
 """What stands along a street and lies under it: plants, houses, walls, fences, ground. Metres, or unit blocks."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from dacs.world.materials import model
-from dacs.world.shapes import UNIT, Face, Model, Outline, bar, box, flat, frustum, moved, panel, plate, solid
+from dacs.world.shapes import UNIT, Face, Model, Outline, bar, box, flat, frustum, moved, panel, panels, plate, solid
 
 AROUND = ("front", "left", "right", "rear")
 
@@ -34,12 +36,14 @@ def tree(seed: int) -> Model:
 
 def poplar(seed: int) -> Model:
     """A slim tree, 9 m tall."""
-    return model([Face(plate((-0.15, 0.15), (0.0, 2.0)), "trunk", "vegetation", True), *_crown(22, 1.6, 1.0, 9.0, seed)])
+    trunk = Face(plate((-0.15, 0.15), (0.0, 2.0)), "trunk", "vegetation", True)
+    return model([trunk, *_crown(22, 1.6, 1.0, 9.0, seed)])
 
 
 def bush(seed: int) -> Model:
     """A bush as tall as a person."""
-    return model([Face(plate((-1.1, 1.1), (0.0, 0.8)), "own0", "vegetation", True), *_crown(12, 1.6, 0.0, 1.7, seed)])
+    foot = Face(plate((-1.1, 1.1), (0.0, 0.8)), "own0", "vegetation", True)
+    return model([foot, *_crown(12, 1.6, 0.0, 1.7, seed)])
 
 
 def thicket(seed: int) -> Model:
@@ -55,7 +59,8 @@ def _shop(quad: Outline, top: float) -> list[Face]:
     """A ground floor of shop windows under an awning (own2)."""
     faces = [Face(panel(quad, (0.02, 0.98), (0.08 * top, 0.72 * top)), "shop", "building")]
     faces.append(Face(panel(quad, (0.0, 1.0), (0.76 * top, 0.97 * top)), "own2", "building"))
-    return faces + [Face(panel(quad, (u, u + 0.06), (0, 0.74 * top)), "own0", "building") for u in (0.0, 0.3, 0.62, 0.94)]
+    posts = [(u, u + 0.06) for u in (0.0, 0.3, 0.62, 0.94)]
+    return faces + panels(quad, "own0", "building", posts, (0, 0.74 * top))
 
 
 def _facade(quad: Outline, floors: int, columns: int, shop: bool) -> list[Face]:
@@ -104,7 +109,7 @@ def wall() -> Model:
     for side in AROUND:
         faces.append(Face(panel(sides[side], (0, 1), (0.9, 1.0)), "own1", "wall"))
         faces.append(Face(panel(sides[side], (0, 1), (0.0, 0.12)), "own2", "wall"))
-        faces += [Face(panel(sides[side], (u, u + 0.012), (0.0, 0.9)), "own2", "wall") for u in (0.25, 0.5, 0.75)]
+        faces += panels(sides[side], "own2", "wall", [(u, u + 0.012) for u in (0.25, 0.5, 0.75)], (0.0, 0.9))
     return model(faces)
 
 
@@ -114,8 +119,8 @@ def fence(pickets: int) -> Model:
     faces = []
     for quad in (sides["left"], sides["right"]):
         faces.append(Face(quad, "own1", "fence"))
-        for k in range(pickets):
-            faces.append(Face(panel(quad, ((k + 0.2) / pickets, (k + 0.62) / pickets), (0, 1)), "own0", "fence"))
+        bars = [((k + 0.2) / pickets, (k + 0.62) / pickets) for k in range(pickets)]
+        faces += panels(quad, "own0", "fence", bars, (0, 1))
         faces += [Face(panel(quad, (0, 1), up), "own0", "fence") for up in ((0.12, 0.2), (0.84, 0.94))]
     return model(faces)
 
@@ -125,7 +130,7 @@ def guard_rail() -> Model:
     sides = box((0.0, 0.05), (0.0, 0.8), (0.0, 1.0))
     faces = []
     for quad in (sides["left"], sides["right"]):
-        faces += [Face(panel(quad, (u, u + 0.02), (0, 0.8)), "dark", "guard rail") for u in (0.1, 0.35, 0.6, 0.85)]
+        faces += panels(quad, "dark", "guard rail", [(u, u + 0.02) for u in (0.1, 0.35, 0.6, 0.85)], (0, 0.8))
         faces.append(Face(panel(quad, (0, 1), (0.45, 1.0)), "own0", "guard rail"))
         faces.append(Face(panel(quad, (0, 1), (0.66, 0.78)), "own1", "guard rail"))
     return model(faces)
@@ -134,7 +139,9 @@ def guard_rail() -> Model:
 def bridge() -> Model:
     """A deck across the street, 60 m long, on two piers."""
     deck = box((-30.0, 30.0), (5.2, 6.4), (0.0, 7.0))
-    faces = [*solid(box((-14.0, -12.5), (0.0, 5.3), (1.0, 6.0)), "bridge"), *solid(box((12.5, 14.0), (0.0, 5.3), (1.0, 6.0)), "bridge")]
+    faces = []
+    for x in (-14.0, 12.5):
+        faces += solid(box((x, x + 1.5), (0.0, 5.3), (1.0, 6.0)), "bridge")
     faces += solid(deck, "bridge")
     return model([*faces, Face(panel(deck["rear"], (0, 1), (0.8, 1.0)), "own1", "bridge")])
 
@@ -145,7 +152,7 @@ STATIONS = (-4.0, 3.0, 5.0, 7.0, 9.0, 12.0, 15.0, 19.0, 24.0, 30.0, 38.0, 50.0, 
 def strip(slot: str, label: str, *, kerb: bool = False) -> Model:
     """Ground one unit wide along the whole street, in short pieces so that it can bend and fade into haze."""
     faces = []
-    for rear, front in zip(STATIONS, STATIONS[1:], strict=False):
+    for rear, front in pairwise(STATIONS):
         faces.append(Face([(0, 1, rear), (0, 1, front), (1, 1, front), (1, 1, rear)], slot, label))
         if kerb:
             faces.append(Face([(0, 0, front), (0, 1, front), (0, 1, rear), (0, 0, rear)], "kerb", label))
@@ -162,6 +169,6 @@ def dashes(paint: float, pause: float) -> Model:
     """A broken line one unit wide: metres of paint, metres of road."""
     faces = []
     for rear in np.arange(1.0, 76.0, paint + pause):
-        ends = float(rear), float(rear + paint)
-        faces.append(Face([(0, 0, ends[0]), (0, 0, ends[1]), (1, 0, ends[1]), (1, 0, ends[0])], "paint", "lane marking"))
+        z0, z1 = float(rear), float(rear + paint)
+        faces.append(Face([(0, 0, z0), (0, 0, z1), (1, 0, z1), (1, 0, z0)], "paint", "lane marking"))
     return model(faces)

@@ -4,6 +4,7 @@ A face is a convex outline of up to 8 corners in local metres (x right, y up, z 
 outside. Flat figures stand in the plane z = 0 and are seen from both sides.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 CORNERS = 8  # of every outline; shorter ones repeat their last corner
 Outline = list[tuple[float, float, float]]
 Span = tuple[float, float]
+Rectangle = tuple[float, float, float, float]
 
 
 class Face(NamedTuple):
@@ -47,7 +49,7 @@ def build(faces: list[Face], slots: dict[str, int], ids: dict[str, int]) -> Mode
     )
 
 
-def frustum(lower: tuple[float, float, float, float], upper: tuple[float, float, float, float], up: Span) -> dict[str, Outline]:
+def frustum(lower: Rectangle, upper: Rectangle, up: Span) -> dict[str, Outline]:
     """The five visible sides of a block whose floor and roof are the rectangles (left, right, rear, front)."""
     (l0, r0, b0, f0), (l1, r1, b1, f1), (bottom, top) = lower, upper, up
     return {
@@ -76,6 +78,11 @@ def panel(quad: Outline, across: Span, up: Span) -> Outline:
         return float(x), float(y), float(z)
 
     return [at(across[0], up[0]), at(across[0], up[1]), at(across[1], up[1]), at(across[1], up[0])]
+
+
+def panels(quad: Outline, slot: str, label: str, across: Iterable[Span], up: Span) -> list[Face]:
+    """Several pieces of a quad side by side."""
+    return [Face(panel(quad, span, up), slot, label) for span in across]
 
 
 def flat(*points: Span) -> Outline:

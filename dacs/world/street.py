@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dacs.world.looks import Color, Look
+from dacs.world.looks import Look, Span
 from dacs.world.models import models
+from dacs.world.palettes import Color
 from dacs.world.shapes import Model
 
 LANE = 3.3  # metres, width of a lane
@@ -20,15 +21,16 @@ BEHIND = 4.0  # metres behind the camera at which the lining starts, so that no 
 STANDING = 9  # the layer of all that is no ground
 GREY: Color = (128, 128, 128)
 Tints = tuple[Color, Color, Color]
+Triple = tuple[float, float, float]
 
 
 class Thing(NamedTuple):
     """One model put into the street."""
 
     model: Model
-    place: tuple[float, float, float]  # metres
+    place: Triple  # metres
     heading: float  # radians, turned about the upright axis
-    size: tuple[float, float, float]  # stretch along its own axes, negative to mirror
+    size: Triple  # stretch along its own axes, negative to mirror
     tints: Tints
     layer: int  # ground is painted by layer
     rank: float  # and the rest by this depth, metres ahead, far to near
@@ -93,20 +95,33 @@ class Street:
             self.taken.append((x, z, length))
         return fits
 
-    def put(self, kind: str, x: float, y: float, z: float, *, heading: float = 0.0, size: tuple[float, float, float] = (1, 1, 1),
-            tints: Tints = (GREY, GREY, GREY), layer: int = STANDING, rank: float | None = None, variant: int | None = None) -> None:
+    def put(
+        self,
+        kind: str,
+        x: float,
+        y: float,
+        z: float,
+        *,
+        heading: float = 0.0,
+        size: Triple = (1, 1, 1),
+        tints: Tints = (GREY, GREY, GREY),
+        layer: int = STANDING,
+        rank: float | None = None,
+        variant: int | None = None,
+    ) -> None:
         """Add one thing; of several models of its kind one is drawn, unless `variant` numbers it."""
         choices = models()[kind]
         index = int(self.rng.random() * len(choices)) if variant is None else variant
         self.things.append(Thing(choices[index], (x, y, z), heading, size, tints, layer, z if rank is None else rank))
 
     def strip(self, kind: str, left: float, right: float, up: float, layer: int) -> None:
-        """Lay ground between two x, the whole street along."""
-        self.put(kind, left, 0, 0, size=(right - left, up, 1), layer=layer)
+        """Lay ground between two x, in either order, the whole street along."""
+        self.put(kind, min(left, right), 0, 0, size=(abs(right - left), up, 1), layer=layer)
 
-    def tile(self, kind: str, across: tuple[float, float], along: tuple[float, float], layer: int, up: float = 0.0) -> None:
+    def tile(self, kind: str, across: Span, along: Span, layer: int, up: float = 0.0) -> None:
         """Lay a rectangle of ground."""
-        self.put(kind, across[0], up, along[0], size=(across[1] - across[0], 1, along[1] - along[0]), layer=layer)
+        size = (abs(across[1] - across[0]), 1, along[1] - along[0])
+        self.put(kind, min(across), up, along[0], size=size, layer=layer)
 
 
 def plan(look: Look, rng: np.random.Generator) -> Street:

@@ -2,19 +2,18 @@
 
 import numpy as np
 
-from dacs.world.lining import leaves
-from dacs.world.street import GREY, KERB, LANE, PARKING, Street, Tints
+from dacs.world.lining import plant
+from dacs.world.street import GREY, KERB, LANE, PARKING, Street, Tints, Triple
 
 ONCOMING = float(np.pi)
 LENGTHS = {"car": 4.6, "truck": 8.8, "bus": 12.2, "train": 26.5}  # metres
-Place = tuple[float, float, float]
 
 
-def _mirror(s: Street) -> tuple[float, float, float]:
+def _mirror(s: Street) -> Triple:
     return (-1.0 if s.chance(0.5) else 1.0, 1.0, 1.0)
 
 
-def _aside(s: Street, off: tuple[float, float], ahead: tuple[float, float], side: int | None = None) -> Place:
+def _aside(s: Street, off: tuple[float, float], ahead: tuple[float, float], side: int | None = None) -> Triple:
     """A place on a sidewalk: metres from the kerb, metres ahead."""
     side = s.side() if side is None else side
     return s.kerb(side) + side * s.span(*off), KERB, s.ahead(*ahead)
@@ -24,7 +23,7 @@ def furnish(s: Street) -> None:
     """Trees, lamps, signs, lights and odd things along both sidewalks."""
     for kind in ("tree", "bush"):
         for _ in range(s.count(kind)):
-            s.put(kind, *_aside(s, (0.8, 1.4), (9, 70)), size=(1, s.span(0.8, 1.25), 1), tints=leaves(s))
+            plant(s, kind, *_aside(s, (0.8, 1.4), (9, 70)))
     for _ in range(s.count("lamp")):
         x, y, z = _aside(s, (0.3, 0.6), (8, 60))
         s.put("lamp", x, y, z, size=(1 if x > 0 else -1, 1, 1))
@@ -125,5 +124,3 @@ def ride(s: Street) -> None:
             x, y, z = _aside(s, off, (7, 28))
             turn, y = s.span(-0.8, 0.8), y if abs(x) > s.right else 0.0
             s.put(kind, x, y, z, heading=turn, size=_mirror(s), tints=_dress(s, third))
-
-

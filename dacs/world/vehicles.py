@@ -3,7 +3,7 @@
 import numpy as np
 
 from dacs.world.materials import model
-from dacs.world.shapes import Face, Model, Outline, Span, box, frustum, panel, side_disc, solid
+from dacs.world.shapes import Face, Model, Outline, Span, box, frustum, panel, panels, side_disc, solid
 
 ENDS = ("rear", "front")
 SIDES = ("left", "right")
@@ -31,8 +31,10 @@ def _wheels(label: str, half: float, places: Span, radius: float) -> list[Face]:
 def _lamps(body: dict[str, Outline], label: str, up: Span) -> list[Face]:
     faces = []
     for end, slot in zip(ENDS, ("red lamp", "white lamp"), strict=True):
-        faces += [Face(panel(body[end], across, up), slot, label) for across in ((0.03, 0.2), (0.8, 0.97))]
-        faces.append(Face(panel(body[end], (0.38, 0.62), (0.28, 0.46)), "plate", "license plate"))
+        faces += panels(body[end], slot, label, ((0.03, 0.2), (0.8, 0.97)), up)
+        # GTA5 tells plates apart; on large vehicles they are too small to matter
+        plate = "license plate" if label == "car" else label
+        faces.append(Face(panel(body[end], (0.38, 0.62), (0.28, 0.46)), "plate", plate))
     return faces
 
 
@@ -50,7 +52,7 @@ def car(length: float, belt: float, top: float, boot: float, slopes: Span) -> Mo
     faces += solid(cabin, "car")
     faces += [Face(panel(cabin[end], (0.06, 0.94), (0.08, 0.88)), "glass", "car") for end in ENDS]
     for side in SIDES:
-        faces += [Face(panel(cabin[side], span, (0.08, 0.86)), "glass", "car") for span in ((0.06, 0.47), (0.53, 0.94))]
+        faces += panels(cabin[side], "glass", "car", ((0.06, 0.47), (0.53, 0.94)), (0.08, 0.86))
         for z in (rear + 0.8, front - 0.85):  # again over the body: arch and wheel
             x = (half + 0.015) * (-1 if side == "left" else 1)
             faces.append(Face(side_disc(x, 0.34, z, 0.36), "tyre", "car"))
@@ -67,12 +69,12 @@ def truck() -> Model:
     faces += solid(cab, "truck", "own1")
     faces.append(Face(panel(cab["front"], (0.06, 0.94), (0.5, 0.9)), "glass", "truck"))
     faces.append(Face(panel(cab["front"], (0.2, 0.8), (0.08, 0.3)), "trim", "truck"))
-    faces += [Face(panel(cab["front"], across, (0.1, 0.24)), "white lamp", "truck") for across in ((0.03, 0.18), (0.82, 0.97))]
+    faces += panels(cab["front"], "white lamp", "truck", ((0.03, 0.18), (0.82, 0.97)), (0.1, 0.24))
     faces += [Face(panel(cab[side], (0.2, 0.85), (0.52, 0.9)), "glass", "truck") for side in SIDES]
     faces += solid(load, "truck")
-    faces += [Face(panel(load["rear"], across, (0.03, 0.97)), "trim", "truck") for across in ((0.485, 0.515), (0, 0.03), (0.97, 1))]
+    faces += panels(load["rear"], "trim", "truck", ((0.485, 0.515), (0, 0.03), (0.97, 1)), (0.03, 0.97))
     faces += [Face(panel(load[side], (0, 1), (0.0, 0.05)), "trim", "truck") for side in ("left", "right", "rear")]
-    faces += [Face(panel(load["rear"], across, (-0.12, -0.02)), "red lamp", "truck") for across in ((0.02, 0.14), (0.86, 0.98))]
+    faces += panels(load["rear"], "red lamp", "truck", ((0.02, 0.14), (0.86, 0.98)), (-0.12, -0.02))
     faces += [Face(panel(load[side], (0.1, 0.9), (0.3, 0.55)), "own1", "truck") for side in SIDES]
     return model(faces)
 
@@ -84,7 +86,8 @@ def bus() -> Model:
     faces += solid(body, "bus", top="own1")
     for side in SIDES:
         faces.append(Face(panel(body[side], (0.02, 0.98), (0.42, 0.84)), "glass", "bus"))
-        faces += [Face(panel(body[side], (u, u + 0.012), (0.42, 0.84)), "own0", "bus") for u in np.linspace(0.15, 0.85, 6)]
+        pillars = [(u, u + 0.012) for u in np.linspace(0.15, 0.85, 6)]
+        faces += panels(body[side], "own0", "bus", pillars, (0.42, 0.84))
         faces.append(Face(panel(body[side], (0.0, 1.0), (0.14, 0.24)), "own1", "bus"))
         for z in (-3.4, 3.6):
             faces.append(Face(side_disc(-1.31 if side == "left" else 1.31, 0.5, z, 0.5), "tyre", "bus"))
@@ -103,7 +106,8 @@ def tram() -> Model:
         faces += solid(body, "train", top="dark")
         for side in SIDES:
             faces.append(Face(panel(body[side], (0.02, 0.98), (0.45, 0.8)), "glass", "train"))
-            faces += [Face(panel(body[side], (u, u + 0.03), (0.06, 0.8)), "own1", "train") for u in np.linspace(0.1, 0.87, 5)]
+            doors = [(u, u + 0.03) for u in np.linspace(0.1, 0.87, 5)]
+            faces += panels(body[side], "own1", "train", doors, (0.06, 0.8))
         for end in ENDS:
             faces.append(Face(panel(body[end], (0.08, 0.92), (0.42, 0.86)), "glass", "train"))
             faces.append(Face(panel(body[end], (0.42, 0.58), (0.26, 0.34)), "white lamp", "train"))
