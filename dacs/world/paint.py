@@ -14,7 +14,7 @@ from dacs.world.street import STANDING, Thing
 
 CUT = 9000.0  # pixels; outlines reach no further, which only moves corners far off the frame
 AHEAD = 0.6  # metres; a face that reaches no further is beside or behind the camera
-FIRST_COUNTED = IDS["person"]  # ids from here on have instances
+COUNTED = (IDS["person"], IDS["license plate"])  # first and last id of what has instances
 
 
 class Light(NamedTuple):
@@ -101,7 +101,7 @@ def paint(faces: Faces, camera: Camera, light: Light) -> Parts:
     seen = np.flatnonzero(_seen(pixels, depth, faces, camera))
     colors = _lit(faces.colors[seen], faces.normals[seen], depth[seen].mean(axis=1), light)
     labels = faces.labels[seen]
-    counted = np.where(labels >= FIRST_COUNTED, faces.owners[seen] + 1, 0)
+    counted = np.where((labels >= COUNTED[0]) & (labels <= COUNTED[1]), faces.owners[seen] + 1, 0)
     return Parts(
         number=fill(pixels[seen], np.zeros((camera.height, camera.width), dtype=np.uint16), range(1, len(seen) + 1)),
         colors=np.concatenate([np.zeros((1, 3), dtype=np.float32), colors]),
