@@ -5,7 +5,6 @@ Batches, crops and masks are functions of the seed and the step, so no generator
 
 import io
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,11 @@ def restore(state: State, path: Path, key: str) -> None:
     advice = f"Delete {path.parent} to start this run from its beginning."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise RunFailed(f"{path}: not a readable checkpoint ({error}).\n{advice}") from error
-    if content["key"] != key:
-        raise RunFailed(f"{path}: a checkpoint of other settings ({content['key']}), expected {key}.\n{advice}")
+        found = content["key"]
+    except Exception as error:  # a damaged file can break its reader in any way
+        raise RunFailed(f"{path}: not a readable checkpoint ({type(error).__name__}).\n{advice}") from error
+    if found != key:
+        raise RunFailed(f"{path}: a checkpoint of other settings ({found}), expected {key}.\n{advice}")
     state.student.load_state_dict(content["student"])
     state.teacher.network.load_state_dict(content["teacher"])
     state.optimizer.load_state_dict(content["optimizer"])

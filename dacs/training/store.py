@@ -40,6 +40,11 @@ def run(
     `source`: prepared labelled split; `target`: prepared target domain; `init`: folder of the source-only run to
     start from. Raises BadRequest for settings that do not fit together, RunFailed or Interrupted from the training.
     """
+    if ("adapt" in settings) == (method in ("source", "oracle")):
+        raise BadRequest(
+            f"method '{method}' was given settings with {', '.join(settings)}.\n"
+            "Give those of 'train' to source and oracle, those of 'adapt' to the others."
+        )
     wants_init = settings.get("adapt", {}).get("init") == "source"
     if wants_init != (init is not None):
         raise BadRequest(
