@@ -4,7 +4,6 @@ Residual blocks at a quarter and an eighth of the image, the last ones dilated, 
 quarter's features join before it, since poles and lights are a pixel wide at an eighth.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,12 +42,12 @@ class SmallBackbone(nn.Module):
         fine = self.quarter(F.relu(self.stem(images)))
         coarse = self.context(self.eighth(fine))
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
-        return torch.cat([F.relu(self.detail(fine)), F.relu(coarse)], 1)
+        return F.relu(self.detail(fine) + coarse)
 
 
 def small(classes: int, *, aspp_branches: int) -> Segmenter:
     """The small net; no pretrained weights."""
-    return Segmenter(SmallBackbone(), AtrousPyramid(2 * WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
+    return Segmenter(SmallBackbone(), AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
 
 
 def _conv(channels_in: int, channels: int, *, size: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:

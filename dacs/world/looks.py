@@ -78,7 +78,7 @@ LOOKS: dict[str, Look] = {
             Weather(0.35, (170, 188, 202), (204, 208, 206), (0.10, 0.30), 0.22, 0.68, 0.20, (1.00, 1.0, 0.95)),
             Weather(0.10, (150, 158, 160), (168, 172, 170), (0.35, 0.60), 0.02, 0.95, 0.02, (0.93, 0.98, 0.97)),
         ),
-        Lens(exposure=(0.82, 1.1), contrast=0.93, saturation=0.78, blur=(0.4, 0.8), noise=4.0, vignette=0.16,
+        Lens(exposure=(0.82, 1.1), contrast=0.9, saturation=0.72, blur=(0.4, 0.8), noise=4.0, vignette=0.16,
              texture={"asphalt": 0.07, "paving": 0.08, "leaves": 0.22, "grass": 0.12, "plaster": 0.06, "other": 0.02},
              coarse=1.0),
         PLAIN, 8.0, rates("cityscapes"),
@@ -99,17 +99,17 @@ LOOKS: dict[str, Look] = {
     ),
     # A rendered city: clear colours, coarse textures, no noise; the camera stands anywhere, often high and turned.
     "synthia": Look(
-        View(sizes=((1280, 760),), focal=(0.6, 0.9), horizon=(0.2, 0.45), above=(1.4, 5.5), aside=(-2.0, 7.0),
+        View(sizes=((1280, 760),), focal=(0.7, 1.0), horizon=(0.28, 0.46), above=(1.3, 4.5), aside=(-2.0, 7.0),
              yaw=(-0.3, 0.3), bonnet=0.0, bonnet_row=(1.0, 1.0), border=0),
         (
             Weather(0.35, (120, 168, 222), (180, 205, 235), (0.00, 0.08), 0.30, 0.60, 0.80, (1.00, 1.0, 1.02)),
             Weather(0.40, (186, 194, 206), (200, 205, 212), (0.10, 0.30), 0.05, 0.90, 0.20, (0.97, 0.98, 1.03)),
             Weather(0.25, (222, 196, 166), (232, 214, 194), (0.00, 0.15), 0.35, 0.60, 0.50, (1.10, 0.98, 0.90)),
         ),
-        Lens(exposure=(0.74, 1.04), contrast=1.0, saturation=0.92, blur=(0.2, 0.6), noise=0.0, vignette=0.0,
+        Lens(exposure=(0.76, 1.06), contrast=0.96, saturation=0.85, blur=(0.2, 0.6), noise=0.0, vignette=0.0,
              texture={"asphalt": 0.1, "paving": 0.13, "leaves": 0.3, "grass": 0.2, "plaster": 0.06, "other": 0.0},
              coarse=1.6),
-        RENDERED, 10.0, rates("synthia"),
+        between(PLAIN, RENDERED, 0.6), 10.0, rates("synthia"),
     ),
 }
 # fmt: on

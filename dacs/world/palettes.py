@@ -82,3 +82,16 @@ RENDERED: Palette = PLAIN | {
     "trunk": ((90, 60, 40),),
 }
 # fmt: on
+
+
+def between(first: Palette, second: Palette, share: float) -> Palette:
+    """Every colour of the second palette, the given share of the way towards it from the first one's."""
+    return {
+        thing: tuple(_blend(first[thing][i % len(first[thing])], color, share) for i, color in enumerate(colors))
+        for thing, colors in second.items()
+    }
+
+
+def _blend(first: Color, second: Color, share: float) -> Color:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
