@@ -6,7 +6,7 @@ colour, texture, light, haze, lens, in how often things occur and in where the c
 
 from dataclasses import dataclass
 
-from dacs.world.palettes import PLAIN, RENDERED, SUNNY, Color, Palette
+from dacs.world.palettes import PLAIN, RENDERED, SUNNY, Color, Palette, between
 from dacs.world.rates import rates
 
 Span = tuple[float, float]  # drawn evenly between
