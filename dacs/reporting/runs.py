@@ -23,6 +23,7 @@ MIXING = {  # the files of one mixed example, and whether each is a picture, a l
     "label": "label",
     "augmented": "image",
 }
+NETWORKS = ("student", "teacher")  # of confusion.json
 LOG_COLUMNS = ("loss_source", "loss_mixed", "lambda", "pseudo_accuracy", "confident_accuracy", "confident_share")
 
 
@@ -53,7 +54,8 @@ def made(path: Path, step: str) -> Path:
 def confusion(run: Run) -> dict[str, np.ndarray]:
     """Counts by network ("student", "teacher"): each 19 x 19, [truth][prediction]."""
     path = made(run.folder / "evaluation/confusion.json", f"dacs evaluate --run {run.folder}")
-    counts = {network: np.asarray(rows, dtype=float) for network, rows in read_json(path).items()}
+    found = read_json(path)
+    counts = {network: np.asarray(found[network], dtype=float) for network in NETWORKS if network in found}
     for network, matrix in counts.items():
         if matrix.shape != (len(CLASSES), len(CLASSES)):
             raise RunFailed(

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -49,6 +50,9 @@ TRAINING = {
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
+
+# Another torch rounds otherwise.
+TORCH = version("torch")
 
 # One training a GPU, also without a profile: `--resources gpu=N` or a profile says how many GPUs there are.
 workflow.global_resources.setdefault("gpu", 1)

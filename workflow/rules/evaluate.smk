@@ -21,6 +21,7 @@ rule evaluate:
     params:
         settings=settings("evaluate"),
         code=code_digest("dacs.evaluation.evaluate"),
+        torch=TORCH,
     message:
         "Evaluating {wildcards.method} on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
     shell:

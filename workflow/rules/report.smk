@@ -43,6 +43,9 @@ rule report:
     input:
         metrics=rules.figures.output.metrics,
         tables=rules.figures.output.tables,
+        template="dacs/reporting/page.html.j2",
+        style="dacs/reporting/page.css",
+        published="dacs/reporting/published.csv",
     output:
         page=report(
             "reports/index.html",

@@ -30,6 +30,7 @@ rule train:
     params:
         settings=settings("train"),
         code=code_digest("dacs.training.store"),
+        torch=TORCH,
     message:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
     shell:
@@ -65,6 +66,7 @@ rule adapt:
     params:
         settings=settings("adapt"),
         code=code_digest("dacs.training.store"),
+        torch=TORCH,
         init=start_option,
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
