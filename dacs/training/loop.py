@@ -3,11 +3,7 @@
 import csv
 import io
 import math
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as packed
 from torch import Tensor
-from tqdm import tqdm
 
 from dacs.adaptation.losses import mixed_loss, pixel_weights, source_loss
 from dacs.adaptation.masks import Mask
@@ -32,6 +27,7 @@ from dacs.training import checkpoint
 from dacs.training.checkpoint import State
 from dacs.training.monitor import Monitor
 from dacs.training.panels import save_mixing
+from dacs.training.progress import Progress, stop_signals
 from dacs.training.schedule import optimizer_for, rate, set_rate
 
 COLUMNS = (
@@ -44,7 +40,6 @@ COLUMNS = (
     "confident_accuracy",
     "confident_share",
 )
-SHOWN = ("loss_source", "loss_mixed", "lambda")  # beside the progress
 Losses = dict[str, Tensor]  # scalars where they were computed; read when a row is due
 Step = Callable[[State], Losses]
 
@@ -65,8 +60,8 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
     monitor = Monitor(target / "val", frames=loop["monitor_frames"], threshold=part.get("threshold", 0.968))
     make = _adaptation if "adapt" in settings else _source_only
     step = make(state, card, source=source, target=target / "train", device=device, panels=folder / "mixing")
-    progress = Progress(state, part["steps"], images=loop["batch"] * (2 if "adapt" in settings else 1))
-    with _stop_signals() as stopped:
+    progress = Progress(state.step, part["steps"], images=loop["batch"] * (2 if "adapt" in settings else 1))
+    with stop_signals() as stopped:
         while state.step < part["steps"]:
             set_rate(
                 state.optimizer,
@@ -277,45 +272,3 @@ def _device(name: str, threads: int) -> torch.device:
 
 def _due(step: int, every: int) -> bool:
     return step % every == 0
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; the loop asks between steps, so that no step is cut."""
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda received, frame: came.append(received))
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class Progress:
-    """A bar on a terminal, a line at each tenth of the way elsewhere."""
-
-    def __init__(self, state: State, steps: int, images: int) -> None:
-        self.steps, self.images, self.first, self.tenth = steps, images, state.step, 10 * state.step // steps
-        self.begin = time.monotonic()
-        self.bar = tqdm(total=steps, initial=state.step, unit="step", disable=not sys.stderr.isatty())
-        if self.first and self.bar.disable:
-            print(f"going on from the checkpoint at step {self.first} of {steps}", file=sys.stderr, flush=True)
-
-    def show(self, row: dict[str, Any]) -> None:
-        """Tell how far the run is."""
-        done, seconds = row["step"] - self.first, time.monotonic() - self.begin
-        words: dict[str, str] = {name: f"{row[name]:.3f}" for name in SHOWN if name in row}
-        words["images/s"] = f"{done * self.images / seconds:.0f}"
-        self.bar.set_postfix(words, refresh=False)
-        self.bar.update(row["step"] - self.bar.n)
-        if self.bar.disable and 10 * row["step"] // self.steps > self.tenth:
-            self.tenth = 10 * row["step"] // self.steps
-            left = seconds / done * (self.steps - row["step"])
-            told = ", ".join(f"{name} {value}" for name, value in words.items())
-            print(f"step {row['step']}/{self.steps}: {told}, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave the terminal tidy."""
-        self.bar.close()
