@@ -16,12 +16,12 @@ def _contact(half: float, rear: float, front: float) -> Face:
 
 
 def _wheels(label: str, half: float, places: Span, radius: float) -> list[Face]:
-    """Discs on the sides, and the treads that show from behind and before."""
+    """Discs on the sides, and the breadth of the tyres as seen from behind and before."""
     faces = []
     for x in (-half, half):
         inner, outer = sorted((x, x * 0.72))
-        tread = box((inner, outer), (0.0, radius), (places[0] - radius * 0.6, places[1] + radius * 0.6))
-        faces += [Face(tread[end], "tyre", label) for end in ENDS]
+        rubber = box((inner, outer), (0.0, radius), (places[0] - radius * 0.6, places[1] + radius * 0.6))
+        faces += [Face(rubber[end], "tyre", label) for end in ENDS]
         for z in places:
             faces.append(Face(side_disc(x, radius, z, radius), "tyre", label))
             faces.append(Face(side_disc(x * 1.01, radius, z, radius * 0.55), "hub", label))
