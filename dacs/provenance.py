@@ -63,4 +63,12 @@ def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
             imports.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree), tuple(sorted(name for name in imports if name.split(".")[0] == "dacs"))
+    return _text(tree), tuple(sorted(name for name in imports if name.split(".")[0] == "dacs"))
+
+
+def _text(node: Any) -> str:
+    """A syntax tree as text, without fields that hold nothing: which of them there are differs between Pythons."""
+    if isinstance(node, ast.AST):
+        fields = ",".join(f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({fields})"
+    return f"[{','.join(map(_text, node))}]" if isinstance(node, list) else repr(node)

@@ -68,15 +68,14 @@ def describe(
 ) -> dict[str, Any]:
     """The card of a run: all that decides its result, and the key made of it."""
     loop = {name: value for name, value in settings["loop"].items() if name not in NO_EFFECT}
+    data = {"source": source, "validation": target / "val"}
+    if "adapt" in settings:
+        data["target"] = target / "train"
     card = {
         "method": method,
         "seed": seed,
         "settings": settings,
-        "data": {
-            "source": _data_digest(source),
-            "target": _data_digest(target / "train"),
-            "validation": _data_digest(target / "val"),
-        },
+        "data": {role: _data_digest(folder) for role, folder in data.items()},
         "init": read_json(init / CARD)["sha256"][WEIGHTS] if init else None,
         "code": code_digest("dacs.training.loop"),
         "torch": version("torch"),
