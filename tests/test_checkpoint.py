@@ -103,7 +103,7 @@ class Trap:
 
 def test_no_code_is_run_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"key": "key", "trap": Trap()}, tmp_path / "checkpoint.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap()))
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
     for name in ("checkpoint.pt", "plain.pt"):
         with pytest.raises(RunFailed, match="not a readable checkpoint"):
             restore(begun(0), tmp_path / name, "key")

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def key(ready: Path, method: str = "source", seed: int = 0, init: Path | None = 
     source = ready / "gta5/train"
     card = describe(method=method, settings=settings, seed=seed, source=source, target=ready / "cityscapes", init=init)
     return card["key"]
+
+
+@contextmanager
+def other_data(ready: Path, split: str) -> Iterator[Path]:
+    """Prepared data that differ in one split."""
+    shutil.copytree(ready, "data")
+    card = Path("data") / split / "card.json"
+    files.write_json(card, {**files.read_json(card), "sha256": "other"})
+    yield Path("data")
+    shutil.rmtree("data")
 
 
 # ---- found again
@@ -123,16 +134,19 @@ def test_the_key_tells_all_apart_that_decides_a_result(ready: Path, monkeypatch:
         files.write_json(init / "settings.json", {**card, "sha256": {"weights.safetensors": weights}})
         keys.append(key(ready, "dacs", init=init))
     for split in ("gta5/train", "cityscapes/train", "cityscapes/val"):
-        other = Path("data") / split
-        shutil.copytree(ready, "data", dirs_exist_ok=True)
-        files.write_json(other / "card.json", {**files.read_json(other / "card.json"), "sha256": "other"})
-        keys.append(key(Path("data")))
-        shutil.rmtree("data")
+        with other_data(ready, split) as data:
+            keys.append(key(data, "dacs"))
     for name, value in (("code_digest", lambda *modules: "other"), ("version", lambda name: "0")):
         with monkeypatch.context() as patch:
             patch.setattr(store, name, value)
             keys.append(key(ready))
     assert len(set(keys)) == len(keys)
+
+
+def test_training_on_the_source_does_not_depend_on_unlabelled_frames(ready: Path) -> None:
+    for split, concerned in (("gta5/train", True), ("cityscapes/train", False), ("cityscapes/val", True)):
+        with other_data(ready, split) as data:
+            assert (key(data) != key(ready)) == concerned
 
 
 def test_the_key_does_not_tell_places_apart(ready: Path) -> None:
