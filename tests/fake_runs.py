@@ -139,7 +139,8 @@ def evaluate(folder: Path, method: str, truths: dict[str, np.ndarray], generator
             total += confusion(truth, said)
             if network == "student":
                 save(folder / f"predictions/{stem}.png", said)
-    write_json(folder / "confusion.json", {network: total.tolist() for network, total in counts.items()})
+    content = {"classes": NAMES} | {network: total.tolist() for network, total in counts.items()}
+    write_json(folder / "confusion.json", content)
     write_json(folder / "metrics.json", {})
 
 
