@@ -105,7 +105,7 @@ class Remap(Section):
 
 
 class Model(Section):
-    network: Literal["small", "deeplab_resnet18", "deeplab_resnet50", "deeplab_resnet101"]
+    network: Literal["small", "small_gn", "deeplab_resnet18", "deeplab_resnet50", "deeplab_resnet101"]
     """The segmentation network."""
     aspp_branches: Literal[2, 4]
     """Dilated branches that the head sums."""

@@ -9,10 +9,11 @@ from torch import nn
 
 from dacs.labels import CLASSES
 from dacs.models.deeplab import Segmenter, deeplab
-from dacs.models.small import small
+from dacs.models.small import group_norm, small
 
 NETWORKS: dict[str, Callable[..., Segmenter]] = {
     "small": small,
+    "small_gn": partial(small, norm=group_norm),
     "deeplab_resnet18": partial(deeplab, 18),
     "deeplab_resnet50": partial(deeplab, 50),
     "deeplab_resnet101": partial(deeplab, 101),

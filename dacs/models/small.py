@@ -2,7 +2,11 @@
 
 Residual blocks at a quarter and an eighth of the image, the last ones dilated, then the same head as DeepLab's; the
 quarter's features join before it, since poles and lights are a pixel wide at an eighth.
+
+Its normalisation is BatchNorm, as DeepLab's; GroupNorm, which knows no running statistics, can be had by name.
 """
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,17 +14,25 @@ from torch import Tensor, nn
 from dacs.models.deeplab import AtrousPyramid, Segmenter
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
+GROUP = 8  # channels that GroupNorm normalises together
+
+Norm = Callable[[int], nn.Module]  # channels → normalisation
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Normalisation of each image by itself: the same in training and evaluation."""
+    return nn.GroupNorm(channels // GROUP, channels)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with BatchNorm around a shortcut."""
+    """Two normalised 3x3 convolutions beside a shortcut."""
 
-    def __init__(self, channels_in: int, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(self, channels_in: int, channels: int, norm: Norm, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.first = _conv(channels_in, channels, stride=stride)
-        self.second = _conv(channels, channels, dilation=dilation)
+        self.first = _conv(channels_in, channels, norm, stride=stride)
+        self.second = _conv(channels, channels, norm, dilation=dilation)
         plain = stride == 1 and channels_in == channels
-        self.shortcut = nn.Identity() if plain else _conv(channels_in, channels, size=1, stride=stride)
+        self.shortcut = nn.Identity() if plain else _conv(channels_in, channels, norm, size=1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.second(F.relu(self.first(x))))
@@ -29,14 +41,14 @@ class Block(nn.Module):
 class SmallBackbone(nn.Module):
     """Images to features at a quarter of their size."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Norm) -> None:
         super().__init__()
         half, quarter, eighth = WIDTHS
-        self.stem = _conv(3, half, stride=2)
-        self.quarter = Block(half, quarter, stride=2)
-        self.eighth = nn.Sequential(Block(quarter, eighth, stride=2), Block(eighth, eighth, dilation=2))
-        self.detail = _conv(quarter, quarter, size=1)
-        self.context = _conv(eighth, quarter, size=1)
+        self.stem = _conv(3, half, norm, stride=2)
+        self.quarter = Block(half, quarter, norm, stride=2)
+        self.eighth = nn.Sequential(Block(quarter, eighth, norm, stride=2), Block(eighth, eighth, norm, dilation=2))
+        self.detail = _conv(quarter, quarter, norm, size=1)
+        self.context = _conv(eighth, quarter, norm, size=1)
 
     def forward(self, images: Tensor) -> Tensor:
         fine = self.quarter(F.relu(self.stem(images)))
@@ -45,12 +57,14 @@ class SmallBackbone(nn.Module):
         return F.relu(self.detail(fine) + coarse)
 
 
-def small(classes: int, *, aspp_branches: int) -> Segmenter:
+def small(classes: int, *, aspp_branches: int, norm: Norm = nn.BatchNorm2d) -> Segmenter:
     """The small net; no pretrained weights."""
-    return Segmenter(SmallBackbone(), AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
+    return Segmenter(SmallBackbone(norm), AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
 
 
-def _conv(channels_in: int, channels: int, *, size: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+def _conv(
+    channels_in: int, channels: int, norm: Norm, *, size: int = 3, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
     padding = dilation * (size // 2)
     conv = nn.Conv2d(channels_in, channels, size, stride=stride, padding=padding, dilation=dilation, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+    return nn.Sequential(conv, norm(channels))
