@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dacs.evaluation.confusion import iou
 from dacs.labels import CLASS_SETS, NAMES
 
 ROAD, SIDEWALK = NAMES.index("road"), NAMES.index("sidewalk")
@@ -14,14 +15,12 @@ def class_iou(counts: np.ndarray) -> np.ndarray:
     >>> class_iou(np.array([[3, 1], [0, 0]]))
     array([75.,  0.])
     """
-    hits = np.diag(counts).astype(float)
-    union = counts.sum(0) + counts.sum(1) - hits
-    return np.divide(100 * hits, union, out=np.full(len(counts), np.nan), where=union > 0)
+    return 100 * iou(counts)
 
 
-def mean_iou(iou: np.ndarray, class_set: str = "19") -> float:
+def mean_iou(values: np.ndarray, class_set: str = "19") -> float:
     """Plain mean over the classes of the set ("19", "16" or "13"), but for those that are NaN."""
-    chosen = iou[list(CLASS_SETS[class_set])]
+    chosen = values[list(CLASS_SETS[class_set])]
     return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else float("nan")
 
 
@@ -37,8 +36,8 @@ def called(counts: np.ndarray, truth: int, prediction: int) -> float:
 
 def score(counts: np.ndarray) -> dict[str, float]:
     """All of `SCORES` for one confusion matrix."""
-    iou = class_iou(counts)
-    return {f"miou{name}": mean_iou(iou, name) for name in CLASS_SETS} | {"accuracy": accuracy(counts)}
+    values = class_iou(counts)
+    return {f"miou{name}": mean_iou(values, name) for name in CLASS_SETS} | {"accuracy": accuracy(counts)}
 
 
 def share(part: float, whole: float) -> float:
