@@ -465,6 +465,23 @@ def test_two_methods_of_a_seed_start_from_the_same_weights(ready: Path) -> None:
     assert all(torch.equal(started[0][name], started[1][name]) for name in started[0])
 
 
+@pytest.mark.parametrize("method", ["source", "dacs"])
+def test_after_the_first_step_the_teacher_is_the_student_and_after_the_second_half_of_it(
+    method: str, ready: Path, tmp_path: Path
+) -> None:
+    # Steps are alike whatever comes after them, but for the learning rate, which is held here.
+    flat = {"poly_power": 0.0, "warmup": 0}
+    one, two = (tmp_path / f"flat{steps}" for steps in (1, 2))
+    train(one, tiny.card(method, loop=flat, steps=1), ready)
+    train(two, tiny.card(method, loop=flat, steps=2), ready)
+    first, second = (load_file(folder / "weights.safetensors") for folder in (one, two))
+    teacher_one, teacher_two = (load_file(folder / "teacher.safetensors") for folder in (one, two))
+    for name, value in first.items():
+        assert torch.equal(teacher_one[name], value)
+        if value.is_floating_point():
+            assert torch.allclose(teacher_two[name], (value + second[name]) / 2, atol=1e-6)
+
+
 # ---- never silently wrong
 
 
