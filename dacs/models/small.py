@@ -1,4 +1,4 @@
-"""A net for two CPU cores: half a million weights, DeepLab's shape in small.
+"""A net for two CPU cores: 0.4 million weights, DeepLab's shape in small.
 
 Residual blocks at a quarter and an eighth of the image, the last ones dilated, then the same head as DeepLab's; the
 quarter's features join before it, since poles and lights are a pixel wide at an eighth.
