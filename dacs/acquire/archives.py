@@ -7,8 +7,8 @@ address         where it is served; a mirror is named in `data.mirrors`, not her
 bytes           its size, empty where none is published
 checksum        md5:<hex> or sha256:<hex>, empty where none is published: then the first download is trusted and noted
 unpacked_limit  bytes beyond which unpacking is refused: a guard of ours, not a published fact. PNG does not compress,
-                so zips of PNG get a quarter more than their size; polygons do, so Cityscapes' labels get a round number,
-                and so does what has no published size
+                so zips of PNG get a quarter more than their size; polygons do, so the labels of Cityscapes get a round
+                number, and so does what has no published size
 login           whose account it needs, empty for none
 what            a few words for people
 
