@@ -46,15 +46,19 @@ def world(args: argparse.Namespace) -> None:
 
 def remap(args: argparse.Namespace) -> None:
     """Turn raw labels into the 19 train ids and resize the frames, once."""
+    from dacs.data.formats import find
+    from dacs.data.own import find_own
     from dacs.data.remap import remap
 
     settings = _settings(args)
     remap(
-        args.domain,
-        args.raw,
+        find_own(args.domain, settings["own"])
+        if "own" in settings
+        else find(args.domain, args.raw, part=settings["part"]),
         args.out,
         size=tuple(settings["size"]),
         resample=settings["resample"],
+        images=settings["images"],
         workers=args.workers,
     )
 
@@ -157,6 +161,7 @@ _PATH = {"type": Path, "required": True}
 _COUNT = {"type": int, "default": 1}
 _SETTINGS = ("--settings", {"required": True, "help": "JSON text, or the path of a JSON file"})
 _DOMAIN = ("--domain", {"required": True, "choices": ("gta5", "synthia", "cityscapes")})
+_ANY_DOMAIN = ("--domain", {"required": True, "help": "gta5, synthia, cityscapes, or one of your own"})
 _WORKERS = ("--workers", {**_COUNT, "help": "processes side by side; no effect on the result"})
 _OUT = ("--out", {**_PATH, "help": "where the result goes"})
 _RUNS = ("--runs", {"type": Path, "default": Path("runs"), "help": "the folder of runs"})
@@ -170,7 +175,13 @@ _TRAINING = (
 
 VERBS: dict[Any, tuple[tuple[str, dict[str, Any]], ...]] = {
     world: (_SETTINGS, _DOMAIN, _OUT, ("--receipt", {**_PATH, "help": "a copy of the manifest"}), _WORKERS),
-    remap: (_SETTINGS, _DOMAIN, ("--raw", {**_PATH, "help": "raw frames"}), _OUT, _WORKERS),
+    remap: (
+        _SETTINGS,
+        _ANY_DOMAIN,
+        ("--raw", {"type": Path, "help": "raw frames; your own domain's table tells where they are"}),
+        _OUT,
+        _WORKERS,
+    ),
     train: (*_TRAINING, ("--method", {"default": "source", "choices": ("source", "oracle")})),
     adapt: (
         *_TRAINING,

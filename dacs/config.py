@@ -15,9 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dacs.errors import BadRequest
 
 Scale = Literal["demo", "smoke", "paper"]
-Task = Literal["gta5-cityscapes", "synthia-cityscapes"]
 Method = Literal["source", "pseudo", "naive", "cutmix", "cowmix", "dacs", "oracle"]
 Domain = Literal["gta5", "synthia", "cityscapes"]
+Class = Literal[
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+]  # fmt: skip
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -40,6 +43,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Count, Count]  # height, width in pixels
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
 Distinct = AfterValidator(_distinct)
+Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -60,17 +67,53 @@ class Runs(Section):
 
 
 class Sources(Section):
-    gta5: Literal["world"]
-    """Where GTA5's raw frames come from."""
-    synthia: Literal["world"]
-    """Where SYNTHIA's raw frames come from."""
-    cityscapes: Literal["world"]
-    """Where Cityscapes' raw frames come from."""
+    gta5: Text
+    """Where GTA5's raw frames come from: world, download, or a folder that holds a copy."""
+    synthia: Text
+    """The same for SYNTHIA."""
+    cityscapes: Text
+    """The same for Cityscapes."""
 
 
 class Data(Section):
     sources: Sources
     """Where raw frames come from, for each domain."""
+    accept_terms: Annotated[list[Domain], Distinct]
+    """Data sets whose terms you have read and accept."""
+    archives: Text
+    """Folder of downloaded archives."""
+    keep_archives: bool
+    """Whether archives stay after unpacking."""
+    unpack: bool
+    """Whether GTA5 and Cityscapes are unpacked, or read from their zip archives."""
+    gta5_frames: Literal["all", "official"]
+    """All frames of GTA5, or its official training split."""
+    parallel: Count
+    """Archives downloaded at a time."""
+    mirrors: dict[str, str]
+    """Beginning of an address to another one that serves the same files."""
+    unverified_hosts: Annotated[list[str], Distinct]
+    """Hosts whose certificate is not checked, only the published checksum."""
+
+
+class Files(Section):
+    images: Text
+    """A pattern such as /data/fleet/images/*.jpg; what * and ** stand for is the name of a frame."""
+    labels: str = ""
+    """The same for its labels; empty: there are none."""
+
+
+class Own(Section):
+    train: Files
+    """Frames to learn from."""
+    val: Files | None = None
+    """Labelled frames to measure on; without them nothing is measured."""
+    classes: dict[RawId, Class | Literal["ignore"]] = {}
+    """Class of each raw id, or of each colour in a label (red, green, blue)."""
+    absent: Annotated[list[Class], Distinct] = []
+    """Classes that this data set does not have; means leave them out."""
+    size: Size
+    """Height and width in pixels at which networks see it."""
 
 
 class Frames(Section):
@@ -102,6 +145,8 @@ class Remap(Section):
     """The same for Cityscapes."""
     resample: Literal["bicubic", "bilinear"]
     """How images are resized, antialiased."""
+    images: Literal["png", "ppm"]
+    """How prepared images are kept: small, or mapped into memory by the crop."""
 
 
 class Model(Section):
@@ -205,6 +250,8 @@ class Adapt(Section):
 class Evaluate(Section):
     batch: Count
     """Frames at a time; no effect on the result."""
+    labels: Literal["prepared", "full"]
+    """Whether labels are those at the size that networks see, or at full size."""
 
 
 class Figures(Section):
@@ -228,6 +275,8 @@ class Params(Section):
     """What is run."""
     data: Data
     """Where raw frames come from."""
+    domains: dict[Name, Own]
+    """Data sets of one's own."""
     world: World
     """The built-in world."""
     remap: Remap
@@ -281,17 +330,30 @@ def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "
         splits = {"train": "cityscapes_train", "val": "cityscapes_val"} if domain == "cityscapes" else {"train": domain}
         counts = {split: frames[key] for split, key in splits.items()}
         return {"seed": params.world.seed, "scale": params.world.scale, "frames": counts}
+    if verb == "download":
+        keys = ("archives", "keep_archives", "unpack", "parallel", "mirrors", "unverified_hosts", "gta5_frames")
+        accepted = domain in params.data.accept_terms
+        return {"source": origin(params, domain), "accepted": accepted, **{key: every["data"][key] for key in keys}}
     if verb == "remap":
-        return {"size": every["remap"][domain], "resample": params.remap.resample}
+        own = every["domains"].get(domain, {})
+        part = "train" if domain == "gta5" and params.data.gta5_frames == "official" else "all"
+        size = own["size"] if own else every["remap"][domain]
+        common = {"size": size, "resample": params.remap.resample, "images": params.remap.images}
+        return {**common, "own": own} if own else {**common, "part": part}
     if verb == "train":
         return {key: every[key] for key in ("model", "loop", "train")}
     if verb == "adapt":
         return {"model": every["model"], "loop": every["loop"], "adapt": adapt_of(params, method)}
     if verb == "evaluate":
-        return {"batch": params.evaluate.batch, "frames": params.figures.frames}
+        return {**every["evaluate"], "frames": params.figures.frames}
     if verb in ("figures", "report"):
         return {"runs": every["runs"], "figures": every["figures"], "report": every["report"], "params": every}
     raise BadRequest(f"no settings for '{verb}'; {nearest(verb, ('world', 'remap', 'train', 'adapt', 'evaluate'))}")
+
+
+def origin(params: Params, domain: str) -> str:
+    """Where the raw frames of a domain come from: world, download, own, or a folder."""
+    return "own" if domain in params.domains else str(getattr(params.data.sources, domain))
 
 
 def adapt_of(params: Params, method: str) -> dict[str, Any]:
@@ -347,9 +409,15 @@ def _check(content: dict[str, Any], where: str) -> Params:
     params: Params = _validate(Params, content, where)
     for method, over in params.methods.items():
         _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{method}.")
-    domains = sorted({domain for task in params.runs.tasks for domain in task.split("-")})
-    for domain in domains:
-        size = getattr(params.remap, domain)
+    _check_tasks(params, where)
+    _check_own(params, where)
+    if not params.data.unpack and params.data.sources.synthia == "download":
+        raise BadRequest(
+            f"params.yaml: {where}data.unpack is false, but SYNTHIA's archive is a RAR, which must be unpacked.\n"
+            "Set data.unpack to true."
+        )
+    for domain in domains_of(params):
+        size = params.domains[domain].size if domain in params.domains else getattr(params.remap, domain)
         if any(crop > have for crop, have in zip(params.loop.crop, size, strict=True)):
             raise BadRequest(
                 f"params.yaml: {where}loop.crop is {list(params.loop.crop)} (height, width), larger than the frames of "
@@ -360,6 +428,41 @@ def _check(content: dict[str, Any], where: str) -> Params:
     if params.loop.nesterov and not params.loop.momentum:
         raise BadRequest(f"params.yaml: {where}loop.nesterov is true; it needs a loop.momentum above 0.")
     return params
+
+
+def domains_of(params: Params) -> list[str]:
+    """Every domain that the tasks name, in order of their names."""
+    return sorted({domain for task in params.runs.tasks for domain in task.split("-")})
+
+
+def _check_tasks(params: Params, where: str) -> None:
+    sources, targets = ["gta5", "synthia", "cityscapes", *params.domains], ["cityscapes", *params.domains]
+    for task in params.runs.tasks:
+        source, target = task.split("-")
+        for role, name, valid in (("source", source, sources), ("target", target, targets)):
+            if name not in valid:
+                raise BadRequest(f"params.yaml: {where}runs.tasks names {role} '{name}'; {nearest(name, valid)}")
+        if source == target:
+            raise BadRequest(f"params.yaml: {where}runs.tasks adapts '{source}' to itself; name another target.")
+        if source in params.domains and not params.domains[source].train.labels:
+            raise BadRequest(f"params.yaml: {where}domains.{source}.train has no labels; a source needs them.")
+
+
+def _check_own(params: Params, where: str) -> None:
+    for name, own in params.domains.items():
+        key = f"params.yaml: {where}domains.{name}"
+        if name in get_args(Domain):
+            raise BadRequest(f"{key}: this name is taken; call your data set otherwise.")
+        labelled = own.train.labels or (own.val and own.val.labels)
+        if own.val and not own.val.labels:
+            raise BadRequest(f"{key}.val has no labels; leave val out, then nothing is measured.")
+        if labelled and not own.classes:
+            raise BadRequest(f"{key}.classes is empty; say which class each id or colour of its labels is.")
+        if len({"," in raw for raw in own.classes}) > 1:
+            raise BadRequest(f"{key}.classes mixes ids and colours; use one of them.")
+        wrong = sorted(set(own.absent) & set(own.classes.values()))
+        if wrong:
+            raise BadRequest(f"{key}.absent names '{wrong[0]}', which classes map to; it cannot be both.")
 
 
 def _validate(model: type[Section], content: dict[str, Any], where: str) -> Any:

@@ -44,7 +44,7 @@ def test_the_shipped_scale_is_the_demo_with_all_that_the_report_shows() -> None:
     params = load(ROOT / "params.yaml")
     assert params.scale == "demo"
     assert {"source", "pseudo", "naive", "dacs"} <= set(params.runs.methods)
-    assert set(params.runs.tasks) == set(get_args(config.Task))
+    assert params.runs.tasks == ["gta5-cityscapes", "synthia-cityscapes"]
 
 
 def test_a_scale_is_laid_over_the_rest_key_by_key() -> None:
@@ -156,7 +156,7 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(path: str, value: An
     ("path", "value", "nearest"),
     [
         ("scale", "dmeo", "demo"),
-        ("runs.tasks", ["gta-cityscapes"], "gta5-cityscapes"),
+        ("runs.tasks", ["gta-cityscapes"], "gta5"),
         ("runs.methods", ["source", "classmix"], "cutmix"),
         ("model.network", "deeplab_resnet100", "deeplab_resnet101"),
         ("model.network", "smal", "small"),

@@ -9,6 +9,7 @@ import trees
 from PIL import Image
 
 from dacs.data.dataset import Split
+from dacs.data.formats import find
 from dacs.data.remap import remap
 from dacs.errors import BadRequest, RunFailed
 
@@ -18,7 +19,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     for domain in ("gta5", "cityscapes"):
         trees.write_tree(domain, folder / "raw" / domain)
-        remap(domain, folder / "raw" / domain, folder / domain, size=(20, 30), resample="bicubic", workers=1)
+        raw = find(domain, folder / "raw" / domain)
+        remap(raw, folder / domain, size=(20, 30), resample="bicubic", images="png", workers=1)
     return folder
 
 

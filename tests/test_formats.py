@@ -9,10 +9,24 @@ import pytest
 import trees
 from PIL import Image
 
-from dacs.data.formats import FORMATS, BadFrame, frames, read_image, read_label, read_png
+from dacs.data.decode import BadFrame, decode_image, decoded, read_png
+from dacs.data.formats import FORMATS, Frame, find
+from dacs.data.places import File
 from dacs.errors import BadRequest, RunFailed
 
 DOMAINS = tuple(FORMATS)
+
+
+def frames(domain: str, raw: Path) -> dict[str, list[Frame]]:
+    return find(domain, raw).frames
+
+
+def read_label(domain: str, path: Path) -> np.ndarray:
+    return decoded(path, read_png(File(path)), FORMATS[domain].decode)
+
+
+def read_image(path: Path) -> np.ndarray:
+    return decoded(path, read_png(File(path)), decode_image)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -20,7 +34,7 @@ def test_labels_are_read_as_the_ids_that_were_written(domain: str, tmp_path: Pat
     written = trees.write_tree(domain, tmp_path)
     for listed in frames(domain, tmp_path).values():
         for frame in listed:
-            found = read_label(domain, frame.label)
+            found = read_label(domain, frame.label.path)
             assert found.dtype == np.uint8
             assert np.array_equal(found, written[frame.label.name])
 
@@ -112,7 +126,7 @@ def test_a_missing_folder_is_named(domain: str, tmp_path: Path) -> None:
 
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
     trees.write_tree("cityscapes", tmp_path)
-    for path in [*tmp_path.glob("*/val/*/*")]:
+    for path in [*tmp_path.glob("*/val/*/*.png")]:
         path.unlink()
     with pytest.raises(RunFailed, match="split 'val' is empty"):
         frames("cityscapes", tmp_path)
@@ -169,9 +183,9 @@ def test_wherever_a_png_is_cut_it_is_refused(tmp_path: Path) -> None:
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(BadFrame, match=r"image\.png: (truncated|not a) PNG"):
-            read_png(path)
+            read_png(File(path))
     path.write_bytes(whole)
-    assert read_png(path) == whole
+    assert read_png(File(path)) == whole
 
 
 def test_whichever_byte_of_a_png_is_wrong_it_is_refused(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from PIL import Image
 
 from dacs import labels
 from dacs.data import remap as module
-from dacs.data.formats import FORMATS
-from dacs.data.remap import remap, train_ids
+from dacs.data.formats import FORMATS, find
+from dacs.data.pixels import train_ids
+from dacs.data.remap import remap
 from dacs.errors import BadRequest, DacsError, RunFailed
 
 DOMAINS = tuple(FORMATS)
@@ -27,7 +28,7 @@ SIZE = (20, 30)
 
 
 def prepare(domain: str, raw: Path, out: Path, workers: int = 1, resample: str = "bicubic") -> None:
-    remap(domain, raw, out, size=SIZE, resample=resample, workers=workers)
+    remap(find(domain, raw), out, size=SIZE, resample=resample, images="png", workers=workers)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -147,7 +148,7 @@ def test_the_sixty_gta5_labels_of_another_size_are_mended_by_name(tmp_path: Path
     [
         ("gta5", {"train": "image,label"}),
         ("synthia", {"train": "image,label"}),
-        ("cityscapes", {"train": "image", "val": "image,label", "oracle": "image,label"}),
+        ("cityscapes", {"train": "image", "val": "image,label,full", "oracle": "image,label"}),
     ],
 )
 def test_each_index_lists_files_that_are_there(domain: str, columns: dict[str, str], tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_the_statistics_agree_with_a_slow_count(domain: str, tmp_path: Path) -> 
         assert (card["domain"], card["split"], card["frames"], card["size"]) == (domain, path.parent.name, 4, [20, 30])
         assert card["image_mean"] == pytest.approx(images.mean(axis=(0, 1, 2)))
         assert card["image_std"] == pytest.approx(images.std(axis=(0, 1, 2)), rel=1e-6)
-        if header == "image,label":
+        if header.startswith("image,label"):
             check_label_statistics(card, np.stack([pixels(row[1]) for row in files]))
 
 
@@ -234,15 +235,15 @@ class Stopped(Exception):
 
 def stop_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let `frames` frames be encoded, then fail; returns the growing list of those that were."""
-    encode, encoded = module._label_png, []
+    encode, encoded = module.ENCODE["png"], []
 
-    def counted(label: np.ndarray) -> bytes:
+    def counted(image: Image.Image) -> bytes:
         if len(encoded) == frames:
             raise Stopped
         encoded.append("frame")
-        return encode(label)
+        return encode(image)
 
-    monkeypatch.setattr(module, "_label_png", counted)
+    monkeypatch.setitem(module.ENCODE, "png", counted)
     return encoded
 
 
@@ -269,7 +270,7 @@ def test_an_interrupted_run_redoes_what_is_stale(change: str, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         stop_after(3, patch)
         with pytest.raises(Stopped):
-            remap("gta5", raw, out, size=SIZE, resample="bicubic", workers=1)
+            prepare("gta5", raw, out)
     if change == "raw image":
         trees.write_image(raw / "images/00002.png", np.random.default_rng(5), (32, 48))
     elif change == "prepared label":
@@ -278,9 +279,9 @@ def test_an_interrupted_run_redoes_what_is_stale(change: str, tmp_path: Path, mo
         (out / "train/images/00003.png").unlink()
     size = (10, 10) if change == "size" else SIZE
     encoded = stop_after(99, monkeypatch)
-    remap("gta5", raw, out, size=size, resample="bicubic", workers=1)
+    remap(find("gta5", raw), out, size=size, resample="bicubic", images="png", workers=1)
     assert len(encoded) == (4 if change == "size" else 2)
-    remap("gta5", raw, tmp_path / "fresh", size=size, resample="bicubic", workers=1)
+    remap(find("gta5", raw), tmp_path / "fresh", size=size, resample="bicubic", images="png", workers=1)
     assert contents(out) == contents(tmp_path / "fresh")
 
 
@@ -302,12 +303,14 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from dacs.data import remap as module
+from dacs.data.formats import find
 make = module._make
-def slowly(settings, job):
+def slowly(settings, form, decode, job):
     time.sleep(0.05)
-    return make(settings, job)
+    return make(settings, form, decode, job)
 module._make = slowly
-module.remap("gta5", Path(sys.argv[1]), Path(sys.argv[2]), size=(20, 30), resample="bicubic", workers=1)
+raw, out = find("gta5", Path(sys.argv[1])), Path(sys.argv[2])
+module.remap(raw, out, size=(20, 30), resample="bicubic", images="png", workers=1)
 """
 
 
@@ -405,12 +408,12 @@ def test_bad_input_takes_an_earlier_index_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"domain": "kitti"}, "kitti"),
         ({"resample": "lanczos"}, "lanczos"),
         ({"size": (0, 5)}, "height and a width"),
         ({"out": "raw"}, "in one another"),
         ({"out": "raw/ready"}, "in one another"),
-        ({"raw": "raw/images", "out": "raw"}, "in one another"),
+        ({"out": "."}, "in one another"),
+        ({"images": "jpeg"}, "jpeg"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_is_made(
@@ -418,10 +421,10 @@ def test_a_wrong_request_is_refused_before_anything_is_made(
 ) -> None:
     trees.write_tree("gta5", tmp_path / "raw")
     before = contents(tmp_path)
-    asked = {"domain": "gta5", "raw": "raw", "out": "out", "size": SIZE, "resample": "bicubic"} | changes
-    folders = {key: tmp_path / str(asked[key]) for key in ("raw", "out")}
+    asked: dict[str, Any] = {"size": SIZE, "resample": "bicubic", "images": "png"} | changes
+    raw = find("gta5", tmp_path / "raw")
     with pytest.raises(BadRequest, match=words) as caught:
-        remap(**(asked | folders), workers=1)
+        remap(raw, tmp_path / asked.pop("out", "out"), **asked, workers=1)
     assert caught.value.exit_code == 2
     assert contents(tmp_path) == before
 

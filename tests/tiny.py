@@ -8,6 +8,7 @@ import trees
 import yaml
 
 from dacs.config import load, settings_for
+from dacs.data.formats import find
 from dacs.data.remap import remap
 from dacs.files import write_json
 from dacs.provenance import ROOT
@@ -30,14 +31,8 @@ def prepare(folder: Path) -> Path:
     """Raw trees, remapped; returns the folder of prepared data."""
     for domain, size in SIZES.items():
         trees.write_tree(domain, folder / "raw" / domain, frames=4, size=(2 * size[0], 2 * size[1]))
-        remap(
-            domain,
-            folder / "raw" / domain,
-            folder / "ready" / domain,
-            size=size,
-            resample="bicubic",
-            workers=1,
-        )
+        raw = find(domain, folder / "raw" / domain)
+        remap(raw, folder / "ready" / domain, size=size, resample="bicubic", images="png", workers=1)
     return folder / "ready"
 
 

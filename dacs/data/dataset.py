@@ -4,12 +4,12 @@ import csv
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from dacs.data.formats import BadFrame, decode_image, decode_palette, decoded, listing, read_png
+from dacs.data.decode import BadFrame, decode_image, decode_palette, decoded, listing, read_png
+from dacs.data.places import File
 from dacs.errors import BadRequest, RunFailed
 
 AGAIN = "Run 'dacs remap' for this data set again."
@@ -100,13 +100,13 @@ class Split:
 
 def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
     """RGB of a PNG, 0..255."""
-    pixels = np.array(decoded(path, read_png(path), decode_image))
+    pixels = decoded(path, read_png(File(path)), decode_image)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def read_label(path: Path) -> UInt8[Tensor, "height width"]:
     """Train ids of a palette PNG."""
-    return torch.from_numpy(decoded(path, read_png(path), decode_palette).copy())
+    return torch.from_numpy(decoded(path, read_png(File(path)), decode_palette).copy())
 
 
 _READERS = {"image": read_image, "label": read_label}  # by column of the index

@@ -1,142 +1,134 @@
-"""How GTA5, SYNTHIA-RAND-CITYSCAPES and Cityscapes lie on a disk: a table of three rows and the readers it names.
+"""How GTA5, SYNTHIA-RAND-CITYSCAPES and Cityscapes lie on a disk: a table of three rows, and the frames it finds.
 
-Nothing here writes, resizes or knows of train steps. Labels are read as the raw ids of their data set, never through a
-colour conversion, and whatever breaks the contract of the data is told by file and cause.
+Nothing here writes, resizes or knows of train steps. Published facts and known defects are those that the data sets'
+pages and their users report; sizes are height, width.
 """
 
-import io
+import csv
 import json
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+import re
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-from PIL import Image
 
+from dacs.data.decode import Decode, decode_gray, decode_palette, decode_red16, decode_single, listing
+from dacs.data.places import File, Tree
 from dacs.errors import BadRequest, RunFailed
 from dacs.labels import cityscapes_to_train, gta5_to_train, synthia_to_train
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-Pixels = TypeVar("Pixels")
-SHOWN = 10  # faults written out; the rest are counted
-
-
-class BadFrame(RunFailed):
-    """One file that breaks the contract of its data set; the message is a single line."""
+DEFECTS = Path(__file__).with_name("defects.csv")
+GTA5_PARTS = {"train": 12403, "val": 6382, "test": 6181}  # frames in each part of the official split
 
 
 class Frame(NamedTuple):
-    """An image and its label on the disk, under the name that both keep from here on."""
+    """An image and its label, under the name that both keep from here on."""
 
     name: str
-    image: Path
-    label: Path
+    image: File
+    label: File | None  # None: nobody has labelled it
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Decoders of labels: the bytes of a PNG → raw ids, uint8 of shape (height, width)
+class Layout(NamedTuple):
+    """Folders that hold images and labels; {split} stands for the split."""
+
+    images: str
+    labels: str
+    decode: Decode | None = None  # where a third party has re-encoded the labels
 
 
-def decode_palette(content: bytes) -> np.ndarray:
-    """GTA5: the index of the palette is the id; the colours are for the eye (four ids share black)."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode != "P":
-            raise BadFrame(f"a palette PNG was expected, found mode {image.mode}: something has converted it")
-        return np.asarray(image)
+class Known(NamedTuple):
+    """A known defect: frames first..last, and what is done about them."""
 
-
-def decode_red16(content: bytes) -> np.ndarray:
-    """SYNTHIA: the class is the red channel of a 16-bit colour PNG.
-
-    Pillow keeps only the high byte of each sample, which is class 0 everywhere and raises nothing; OpenCV keeps all 16
-    bits, blue first.
-    """
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise BadFrame("the PNG cannot be decoded")
-    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        raise BadFrame(
-            f"16 bits and 3 channels were expected, found {pixels.dtype} and {channels}: "
-            f"take GT/LABELS of SYNTHIA-RAND-CITYSCAPES, not GT/COLOR and not a converted copy"
-        )
-    red = pixels[..., 2]
-    highest = int(red.max())
-    if highest > max(synthia_to_train()):
-        raise BadFrame(f"id {highest} is outside the table (0..{max(synthia_to_train())})")
-    if highest == 0:
-        raise BadFrame("every pixel is class 0 (void), as an 8-bit reader leaves it: take the original GT/LABELS")
-    return red.astype(np.uint8)
-
-
-def decode_gray(content: bytes) -> np.ndarray:
-    """Cityscapes: labelIds are the gray values of an 8-bit PNG."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode != "L":
-            raise BadFrame(f"an 8-bit gray PNG was expected, found mode {image.mode}: take *_gtFine_labelIds.png")
-        return np.asarray(image)
-
-
-def decode_image(content: bytes) -> Image.Image:
-    """A photograph as 8-bit RGB; an alpha channel is dropped."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode not in ("RGB", "RGBA", "L"):
-            raise BadFrame(f"an 8-bit colour image was expected, found mode {image.mode}")
-        return image.convert("RGB")
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# The table
+    domain: str
+    first: int
+    last: int
+    remedy: str  # drop: left out; mend: the label is brought to the size of its image; keep: told and used
+    what: str
 
 
 class Format(NamedTuple):
-    """One data set on the disk."""
+    """One data set."""
 
-    images: str  # folder below the raw one; {split} stands for the split
-    labels: str
+    layouts: tuple[Layout, ...]  # below any of `homes`
+    homes: tuple[str, ...]  # where people keep it, from the folder that they name
+    name: str  # pattern of a frame's name
     image_end: str  # what follows the name of a frame in the names of its files
     label_end: str
-    splits: dict[str, str]  # raw split → prepared split that gets its labels
-    decode: Callable[[bytes], np.ndarray]
+    splits: dict[str, str]  # raw split → prepared split that gets its labels; "" for none
+    decode: Decode
     train_ids: dict[int, int]  # raw id → train id; any other id is a fault
-    dropped: frozenset[str] = frozenset()  # known defects that cannot be used, by name
-    mended: frozenset[str] = frozenset()  # known defects whose label is brought to the size of its image
+    published: dict[str, int]  # frames of each split; empty: nobody has published it
+    sizes: frozenset[tuple[int, int]]  # of images, as published; empty: any
+    exact: bool  # whether an image of another size is a fault, or only told
+    full: frozenset[str]  # splits whose labels are kept at full size too
+    stamp: str = ""  # what makes this format differ from another of its name
 
 
 FORMATS = {
     "gta5": Format(
-        images="images",
-        labels="labels",
+        layouts=(Layout("images", "labels"),),
+        homes=("", "gta", "gta5", "GTA5", "GTAV"),
+        name=r"\d{5}",
         image_end=".png",
         label_end=".png",
         splits={"train": "train"},
         decode=decode_palette,
         train_ids=gta5_to_train(),
-        dropped=frozenset({"15188", "17705"}),  # all white and all black, half the size
-        mended=frozenset(f"{number:05d}" for number in range(20801, 20861)),  # the "60 frames" of the official page
+        published={"train": 24966},
+        sizes=frozenset({(1052, 1914), (1046, 1914)}),
+        exact=False,  # that there are no others is told by one source only
+        full=frozenset(),
     ),
     "synthia": Format(
-        images="RAND_CITYSCAPES/RGB",
-        labels="RAND_CITYSCAPES/GT/LABELS",
+        layouts=(
+            Layout("RGB", "GT/LABELS"),
+            Layout("RGB", "synthia_mapped_to_cityscapes", decode_single),
+            Layout("RGB", "parsed_LABELS", decode_single),
+        ),
+        homes=("RAND_CITYSCAPES", "", "synthia", "SYNTHIA", "synthia/RAND_CITYSCAPES", "SYNTHIA/RAND_CITYSCAPES"),
+        name=r"\d{7}",
         image_end=".png",
         label_end=".png",
         splits={"train": "train"},
         decode=decode_red16,
         train_ids=synthia_to_train(),
+        published={"train": 9400},
+        sizes=frozenset({(760, 1280)}),
+        exact=True,
+        full=frozenset(),
     ),
     "cityscapes": Format(
-        images="leftImg8bit/{split}",
-        labels="gtFine/{split}",
+        layouts=(
+            Layout("leftImg8bit/{split}", "gtFine/{split}"),
+            Layout("leftImg8bit_trainvaltest/leftImg8bit/{split}", "gtFine_trainvaltest/gtFine/{split}"),
+        ),
+        homes=("", "cityscapes", "CityScapes", "Cityscapes", "data", "Cityscapes/data"),
+        name=r"(?:.*/)?[^/]+_\d+_\d+",
         image_end="_leftImg8bit.png",
         label_end="_gtFine_labelIds.png",
         splits={"train": "oracle", "val": "val"},  # adaptation must not see the target's training labels
         decode=decode_gray,
         train_ids=cityscapes_to_train(),
+        published={"train": 2975, "val": 500},
+        sizes=frozenset({(1024, 2048)}),
+        exact=True,
+        full=frozenset({"val"}),
     ),
 }
+
+
+class Raw(NamedTuple):
+    """A data set that was found: where, what it is like, and its usable frames by split in the order of their names."""
+
+    domain: str
+    root: Path
+    origin: str  # world, download, folder, or "" where no manifest tells
+    layout: str  # for people
+    form: Format
+    decode: Decode  # of the labels as they lie here
+    frames: dict[str, list[Frame]]
+    known: dict[str, tuple[str, str]]  # frames with a known defect that are here: name → remedy and what it is
 
 
 def format_of(domain: str) -> Format:
@@ -146,123 +138,202 @@ def format_of(domain: str) -> Format:
     return FORMATS[domain]
 
 
+def known_defects(domain: str) -> list[Known]:
+    """The rows of defects.csv for a domain."""
+    with DEFECTS.open(newline="") as stream:
+        rows = [
+            Known(row["domain"], int(row["first"]), int(row["last"]), row["remedy"], row["what"])
+            for row in csv.DictReader(stream)
+        ]
+    return [row for row in rows if row.domain == domain]
+
+
 # --------------------------------------------------------------------------------------------------------------------
-# Which frames there are
+# Finding
 
 
-def frames(domain: str, raw: Path) -> dict[str, list[Frame]]:
-    """Every frame of a raw folder by split, in the order of names, without the dropped ones.
+def find(domain: str, raw: Path, *, part: str = "all") -> Raw:
+    """What a raw folder holds: the copy that its manifest tells of, or the folder's own files.
 
-    Raises RunFailed where a folder is missing, a split is empty, an image has no label or a label no image, or the
-    manifest of the folder promises something else.
+    `part` of GTA5: all its frames, or those of `train` in the official split (split.mat beside the frames). Raises
+    RunFailed where folders are missing, an image has no label or a label no image, a split is empty, the manifest
+    promises something else, or a manifest that stands for the published data set has other counts than that.
     """
+    form, manifest = format_of(domain), _manifest(raw)
+    stands_for_it = manifest.get("origin") in ("download", "folder")
+    tree = Tree(raw / manifest.get("root", ""), tuple(manifest.get("archives", ())))
+    home, layout = recognise(domain, tree)
+    found = {split: _pairs(form, tree, _within(home, layout), split) for split in form.splits}
+    counts = {split: len(listed) for split, listed in found.items()}
+    _keep_the_promise(domain, raw, manifest, counts)
+    if stands_for_it:
+        check_counts(domain, tree.root, counts)
+    if part != "all":
+        found["train"] = _official([raw, tree.root], found["train"], part)
+    known = _known_here(domain, found)
+    usable = {
+        split: [frame for frame in listed if known.get(frame.name, ("", ""))[0] != "drop"]
+        for split, listed in found.items()
+    }
+    _not_empty(usable, tree.root)
+    return Raw(
+        domain,
+        tree.root,
+        str(manifest.get("origin", "")),
+        _in_words(home, layout),
+        form._replace(exact=form.exact and stands_for_it),
+        layout.decode or form.decode,
+        usable,
+        known,
+    )
+
+
+def recognise(domain: str, tree: Tree) -> tuple[str, Layout]:
+    """Where below a folder the data set lies, and in which layout. Raises RunFailed naming what is missing."""
     form = format_of(domain)
-    pairs = {split: _pairs(form, raw, split) for split in form.splits}
-    _keep_the_promise(domain, raw, {split: len(found) for split, found in pairs.items()})
-    usable = {split: [frame for frame in found if frame.name not in form.dropped] for split, found in pairs.items()}
-    for split in (split for split, found in usable.items() if not found):
-        raise RunFailed(
-            f"{raw / form.images.format(split=split)}: split '{split}' is empty, no usable *{form.image_end} there.\n"
-            f"Make or unpack the data again."
+    half: list[str] = []
+    for home in form.homes:
+        for layout in form.layouts:
+            images, labels = (
+                [f"{home}/{folder.format(split=split)}".lstrip("/") for split in form.splits]
+                for folder in (layout.images, layout.labels)
+            )
+            missing = [folder for folder in [*images, *labels] if not tree.has(folder)]
+            if not missing:
+                return home, layout
+            if len(missing) < len([*images, *labels]):
+                half.append(f"{', '.join(sorted({*images, *labels} - {*missing}))} without {', '.join(missing)}")
+    raise RunFailed(_unrecognised(domain, tree, half))
+
+
+def _unrecognised(domain: str, tree: Tree, half: list[str]) -> str:
+    where = f"{tree.root}: {' + '.join(tree.archives)}" if tree.archives else str(tree.root)
+    if not tree.archives and not tree.root.is_dir():
+        return f"{where}: no such folder.\nName the folder that holds the copy of {domain}."
+    form = format_of(domain)
+    looked = " or ".join(f"{layout.images} with {layout.labels}" for layout in form.layouts)
+    if half:
+        return (
+            listing(f"{where}: a part of {domain} is missing", half) + f"\nExpected {looked}; unpack what is missing."
         )
-    return usable
+    return (
+        f"{where}: no {domain} there.\nExpected {looked}, in the folder itself or in "
+        f"{', '.join(home for home in form.homes if home)}."
+    )
 
 
-def _pairs(form: Format, raw: Path, split: str) -> list[Frame]:
-    images = _named(raw / form.images.format(split=split), form.image_end)
-    labels = _named(raw / form.labels.format(split=split), form.label_end)
-    alone = [f"{path}: image without label" for key, path in images.items() if key not in labels]
-    alone += [f"{path}: label without image" for key, path in labels.items() if key not in images]
+def _within(home: str, layout: Layout) -> Layout:
+    return layout._replace(images=f"{home}/{layout.images}".lstrip("/"), labels=f"{home}/{layout.labels}".lstrip("/"))
+
+
+def _in_words(home: str, layout: Layout) -> str:
+    return " and ".join(f"{home}/{folder}".lstrip("/") for folder in (layout.images, layout.labels))
+
+
+def _pairs(form: Format, tree: Tree, layout: Layout, split: str) -> list[Frame]:
+    images = _named(form, tree, layout.images.format(split=split), form.image_end)
+    labels = _named(form, tree, layout.labels.format(split=split), form.label_end)
+    return pair(f"{tree.root}: split '{split}'", images, labels)
+
+
+def _named(form: Format, tree: Tree, folder: str, end: str) -> dict[str, File]:
+    """Files of a folder by the names of their frames; what others have written beside them is left alone."""
+    pattern = re.compile(f"({form.name}){re.escape(end)}")
+    matches = {file: pattern.fullmatch(name) for name, file in tree.below(folder).items()}
+    return {match[1]: file for file, match in matches.items() if match}
+
+
+def pair(where: str, images: dict[str, File], labels: dict[str, File]) -> list[Frame]:
+    """Frames in the order of their names. Raises RunFailed listing the files that have no partner."""
+    alone = [f"{file}: image without label" for key, file in images.items() if key not in labels]
+    alone += [f"{file}: label without image" for key, file in labels.items() if key not in images]
     if alone:
         raise RunFailed(
-            listing(f"{raw}: {len(alone)} files of split '{split}' have no partner", alone)
+            listing(f"{where}: {len(alone)} files have no partner", alone)
             + "\nBring the missing files, or remove these; an interrupted unpacking leaves such pairs."
         )
-    return sorted(Frame(Path(key).name, images[key], labels[key]) for key in images)
+    return sorted(Frame(Path(key).name, file, labels[key]) for key, file in images.items())
 
 
-def _named(folder: Path, end: str) -> dict[str, Path]:
-    """Files below a folder by their path without `end`; hidden files are not data."""
-    if not folder.is_dir():
-        raise RunFailed(f"{folder}: no such folder.\nMake it by 'dacs world' or unpack the data set there.")
-    found = {path: path.relative_to(folder).as_posix() for path in folder.rglob(f"*{end}")}
-    return {key.removesuffix(end): path for path, key in sorted(found.items()) if not path.name.startswith(".")}
+def _known_here(domain: str, found: dict[str, list[Frame]]) -> dict[str, tuple[str, str]]:
+    names = {frame.name for listed in found.values() for frame in listed}
+    width = max(map(len, names), default=0)
+    rows = {
+        str(number).zfill(width): (row.remedy, row.what)
+        for row in known_defects(domain)
+        for number in range(row.first, row.last + 1)
+    }
+    return {name: row for name, row in rows.items() if name in names}
 
 
-def _keep_the_promise(domain: str, raw: Path, found: dict[str, int]) -> None:
-    """Compare with manifest.json, which the world and the download write last; a folder of one's own has none."""
-    path = raw / "manifest.json"
-    if not path.exists():
-        return
-    try:
-        manifest = json.loads(path.read_text())
-        promised = (manifest["domain"], manifest["frames"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise RunFailed(f"{path}: not a manifest ({error!r}).\nMake the raw data again.") from error
-    if promised != (domain, found):
-        raise RunFailed(
-            f"{path}: promises {promised[0]} with frames {promised[1]}, found {domain} with frames {found}.\n"
-            f"The folder is not whole, or is another one: make or unpack the data again."
-        )
+def _not_empty(frames: dict[str, list[Frame]], root: Path) -> None:
+    for split in (split for split, listed in frames.items() if not listed):
+        raise RunFailed(f"{root}: split '{split}' is empty, no usable frame there.\nMake or unpack the data again.")
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Reading one file
+# What was promised
 
 
-def read_label(domain: str, path: Path) -> np.ndarray:
-    """Raw ids of a label: uint8 of shape (height, width). Raises BadFrame with the path and the cause."""
-    return decoded(path, read_png(path), format_of(domain).decode)
+def _manifest(raw: Path) -> dict[str, Any]:
+    """manifest.json, which the world and the download write last; a folder of one's own has none."""
+    path = raw / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text())
+        if not isinstance(manifest["domain"], str) or not isinstance(manifest["frames"], dict):
+            raise ValueError("a domain and counts of frames were expected")
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunFailed(f"{path}: not a manifest ({error!r}).\nMake the raw data again.") from error
+    return dict(manifest)
 
 
-def read_image(path: Path) -> Image.Image:
-    """A photograph as 8-bit RGB. Raises BadFrame with the path and the cause."""
-    return decoded(path, read_png(path), decode_image)
+def _keep_the_promise(domain: str, raw: Path, manifest: dict[str, Any], found: dict[str, int]) -> None:
+    if manifest and (manifest["domain"], manifest["frames"]) != (domain, found):
+        raise RunFailed(
+            f"{raw / 'manifest.json'}: promises {manifest['domain']} with frames {manifest['frames']}, found {domain} "
+            f"with frames {found}.\nThe folder is not whole, or is another one: make or unpack the data again."
+        )
 
 
-def read_png(path: Path) -> bytes:
-    """The bytes of a whole PNG: signature, every chunk with its checksum, and the end mark.
+def check_counts(domain: str, root: Path, found: dict[str, int]) -> None:
+    """Raise RunFailed where a copy has other counts than the published data set."""
+    wrong = {split: number for split, number in format_of(domain).published.items() if found.get(split) != number}
+    for split, number in wrong.items():
+        raise RunFailed(
+            f"{root}: {found.get(split, 0):,} frames of {domain} in split '{split}', {number:,} are published.\n"
+            "The copy is not whole, or is another data set; to use a part on purpose, make it a domain of your own"
+            " (docs/data.md)."
+        )
 
-    Decoders differ in what they let pass of a truncated file (some fill the rest with zeros), so that is not left to
-    them.
+
+def _official(folders: list[Path], frames: list[Frame], part: str) -> list[Frame]:
+    there = [path for folder in folders for path in (*folder.glob("split.mat"), *folder.glob("*/split.mat"))]
+    wanted = official_parts(there[0] if there else folders[0] / "split.mat")[part]
+    return [frame for frame in frames if int(frame.name) in wanted]
+
+
+def official_parts(path: Path) -> dict[str, frozenset[int]]:
+    """Frame numbers of each part of GTA5's official split, from split.mat (trainIds, valIds, testIds).
+
+    Raises RunFailed where the file is missing, or does not part the 24,966 frames as published.
     """
+    from scipy.io import loadmat  # half a second, and only this setting needs it
+
+    if not path.exists():
+        raise RunFailed(
+            f"{path}: not found; it tells GTA5's official split.\nPut it there; it comes in read_mapping.zip."
+        )
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadFrame(f"{path}: cannot be read ({error.strerror})") from error
-    if not content.startswith(SIGNATURE):
-        raise BadFrame(f"{path}: not a PNG ({len(content)} bytes)")
-    view, start = memoryview(content), len(SIGNATURE)
-    while start + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, start)
-        end = start + 8 + length
-        if end + 4 > len(content):
-            break
-        if zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
-            raise BadFrame(f"{path}: damaged PNG, checksum of its {kind.decode('latin-1')} chunk is wrong")
-        if kind == b"IEND":
-            return content
-        start = end + 4
-    raise BadFrame(f"{path}: truncated PNG ({len(content)} bytes)")
-
-
-def decoded(path: Path, content: bytes, decode: Callable[[bytes], Pixels]) -> Pixels:
-    """The pixels of a file's content; whatever the decoder stumbles on is told with the path."""
-    try:
-        return decode(content)
-    except BadFrame as error:
-        raise BadFrame(f"{path}: {error}") from error
-    except (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError) as error:
-        raise BadFrame(f"{path}: unreadable PNG ({error})") from error
-
-
-def listing(heading: str, faults: Iterable[str]) -> str:
-    """A heading, the first ten faults and how many there are beyond."""
-    return "\n".join(_lines(heading, list(faults)))
-
-
-def _lines(heading: str, faults: list[str]) -> Iterator[str]:
-    yield f"{heading}:"
-    yield from (f"  {fault}" for fault in faults[:SHOWN])
-    if len(faults) > SHOWN:
-        yield f"  … and {len(faults) - SHOWN} more, {len(faults)} in all"
+        content = loadmat(path)
+        parts = {part: frozenset(np.ravel(content[f"{part}Ids"]).astype(int).tolist()) for part in GTA5_PARTS}
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise RunFailed(f"{path}: not GTA5's split ({error}).\nTake it out of read_mapping.zip again.") from error
+    together = frozenset().union(*parts.values())
+    counts = {part: len(ids) for part, ids in parts.items()}
+    if counts != GTA5_PARTS or together != frozenset(range(1, 24967)):
+        raise RunFailed(
+            f"{path}: parts of {counts} frames, {GTA5_PARTS} are published.\nTake it out of read_mapping.zip again."
+        )
+    return parts

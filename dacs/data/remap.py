@@ -6,7 +6,6 @@ is whole. The bytes depend on the raw files and the settings alone, not on the n
 
 import fcntl
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -27,33 +26,37 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from dacs.data.formats import (
-    BadFrame,
-    Frame,
-    decode_image,
-    decoded,
-    format_of,
-    frames,
-    listing,
-    read_png,
+from dacs.data import contract
+from dacs.data.decode import BadFrame, Decode, decode_image, decoded, listing, read_whole
+from dacs.data.formats import Format, Frame, Raw
+from dacs.data.pixels import (
+    BANDS,
+    ENCODE,
+    RESAMPLE,
+    count_bands,
+    count_colors,
+    count_values,
+    nearest,
+    opened,
+    png_of_label,
+    resize,
+    train_ids,
 )
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import write_bytes, write_json, write_text
-from dacs.labels import CLASSES, IGNORE, palette
+from dacs.labels import CLASSES, IGNORE
 from dacs.provenance import canonical, code_digest
 
-BANDS = 16  # horizontal bands of the statistics, top to bottom
-UNKNOWN = 254  # stands for an id outside the table between look-up and complaint
-RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all are: how an interrupted run goes on
+MARKERS = ("index.csv", "card.json")  # of a split, written last
 
 
 class Settings(NamedTuple):
     """What the pixels of a prepared frame depend on, besides the raw files."""
 
-    domain: str
     size: tuple[int, int]  # height, width in pixels
     resample: str
+    images: str  # png or ppm
 
 
 class Job(NamedTuple):
@@ -61,15 +64,17 @@ class Job(NamedTuple):
 
     name: str  # split/name
     frame: Frame
+    mend: bool  # whether its label is known to be of another size
     image: Path  # to write
-    label: Path
+    label: Path | None
+    full: Path | None  # its label at full size
     noted: dict[str, Any] | None
 
 
 class Made(NamedTuple):
     """One prepared frame: where it came from, and its exact counts."""
 
-    note: dict[str, Any]  # frame, and the sha256 of its raw and of its prepared image and label
+    note: dict[str, Any]  # frame, sha256 of its raw and of its prepared files, what its raw files were like
     colors: np.ndarray  # int64 of shape (3, 256): pixels of each value in each channel
     bands: np.ndarray  # int64 of shape (16, 256): pixels of each train id in each band
 
@@ -82,7 +87,7 @@ class Tally:
     colors: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     bands: np.ndarray = field(default_factory=lambda: np.zeros((BANDS, 256), np.int64))
     holding: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # frames with each train id
-    digests: dict[str, tuple[str, str]] = field(default_factory=dict)  # name → sha256 of image and label
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name → sha256 of image, label, full label
 
     def add(self, name: str, made: Made) -> None:
         self.frames += 1
@@ -92,32 +97,35 @@ class Tally:
         self.digests[name] = tuple(made.note["made"])
 
 
-def remap(domain: str, raw: Path, out: Path, *, size: tuple[int, int], resample: str, workers: int) -> None:
-    """Prepare every split of a domain below `out` at `size` (height, width).
+def remap(raw: Raw, out: Path, *, size: tuple[int, int], resample: str, images: str, workers: int) -> None:
+    """Prepare every split of a data set below `out` at `size` (height, width), its images as `images` (png or ppm).
 
     All frames are read before anything is said: raises RunFailed listing what breaks the contract of the data, and then
     leaves no index. Frames that were finished stay, so that the next run makes only what is missing or has changed.
+    Writes contract.json too: what was found against what is published.
     """
-    settings = Settings(domain, size, resample)
-    _check(settings, raw, out)
-    form, found = format_of(domain), frames(domain, raw)
+    settings = Settings(size, resample, images)
+    _check(settings, raw.root, out)
+    prepared = {*raw.form.splits, *filter(None, raw.form.splits.values())}
     with _at_work(out):
-        for split in {*form.splits, *form.splits.values()}:
-            for name in ("index.csv", "card.json"):
-                (out / split / name).unlink(missing_ok=True)
-        tallies = _make_all(settings, raw, out, found, workers)
-        for split, labels in form.splits.items():
-            _finish(settings, out, split, split, tallies[split], labelled=labels == split)
-            if labels != split:
-                _finish(settings, out, labels, split, tallies[split], labelled=True)
+        for path in (out / "contract.json", *(out / split / name for split in prepared for name in MARKERS)):
+            path.unlink(missing_ok=True)
+        tallies, findings = _make_all(settings, raw, out, workers)
+        for split, labels in raw.form.splits.items():
+            _finish(settings, raw, out, split, split, tallies[split], labelled=labels == split)
+            if labels not in (split, ""):
+                _finish(settings, raw, out, labels, split, tallies[split], labelled=True)
+        found = contract.report(raw, findings)
+        write_json(out / "contract.json", found)
+        print("\n".join(contract.lines(found)))
         for path in (out / JOURNAL, *out.glob(".*.partial*")):
             path.unlink()
 
 
 def _check(settings: Settings, raw: Path, out: Path) -> None:
-    format_of(settings.domain)
-    if settings.resample not in RESAMPLE:
-        raise BadRequest(f"remap: resample '{settings.resample}' is unknown.\nChoose one of {', '.join(RESAMPLE)}.")
+    for word, valid in ((settings.resample, RESAMPLE), (settings.images, ENCODE)):
+        if word not in valid:
+            raise BadRequest(f"remap: '{word}' is unknown.\nChoose one of {', '.join(valid)}.")
     if min(settings.size) < 1:
         raise BadRequest(f"remap: size {settings.size} is not a height and a width in pixels.\nBoth must be positive.")
     here, there = out.resolve(), raw.resolve()
@@ -157,38 +165,52 @@ def _lock(folder: int, out: Path) -> None:
 # All frames
 
 
-def _make_all(
-    settings: Settings, raw: Path, out: Path, found: dict[str, list[Frame]], workers: int
-) -> dict[str, Tally]:
+def _make_all(settings: Settings, raw: Raw, out: Path, workers: int) -> tuple[dict[str, Tally], contract.Findings]:
     """Make every frame, note each as it is done, and add up by raw split."""
     journal = out / JOURNAL
-    header = canonical([*settings, PIL.__version__, cv2.__version__, code_digest("dacs.data.remap")])
+    header = _header(settings, raw)
     noted = _read_journal(journal, header)
-    jobs = [_job(settings, out, noted, split, frame) for split, listed in found.items() for frame in listed]
-    splits = [split for split, listed in found.items() for _ in listed]
-    tallies: dict[str, Tally] = {split: Tally() for split in found}
-    faults: list[str] = []
+    jobs = [_job(settings, raw, out, noted, split, frame) for split, listed in raw.frames.items() for frame in listed]
+    splits = [split for split, listed in raw.frames.items() for _ in listed]
+    tallies: dict[str, Tally] = {split: Tally() for split in raw.frames}
+    findings, faults = contract.Findings(), list[str]()
     write_text(journal, "\n".join([header, *map(canonical, noted.values())]) + "\n")
+    make = partial(_make, settings, raw.form, raw.decode)
     with journal.open("a") as notebook:
-        for split, job, made in zip(splits, jobs, _each(partial(_make, settings), jobs, workers), strict=True):
+        for split, job, made in zip(splits, jobs, _each(make, jobs, workers), strict=True):
             if isinstance(made, str):
                 faults.append(made)
                 continue
             tallies[split].add(job.frame.name, made)
+            findings.add(split, job.frame.name, made.note)
             print(canonical(made.note), file=notebook, flush=True)
     if faults:
         raise RunFailed(
-            listing(f"{raw}: {len(faults)} of {len(jobs)} frames break the contract of the data", faults)
+            listing(f"{raw.root}: {len(faults)} of {len(jobs)} frames break the contract of the data", faults)
             + "\nMend or remove these frames (image and label), or make or unpack the data again; then run the same"
             + " command: it goes on from the frames that are done."
         )
-    return tallies
+    return tallies, findings
 
 
-def _job(settings: Settings, out: Path, noted: dict[str, dict[str, Any]], split: str, frame: Frame) -> Job:
-    image = out / split / "images" / f"{frame.name}.png"
-    label = out / format_of(settings.domain).splits[split] / "labels" / f"{frame.name}.png"
-    return Job(f"{split}/{frame.name}", frame, image, label, noted.get(f"{split}/{frame.name}"))
+def _header(settings: Settings, raw: Raw) -> str:
+    """What all notes of a journal share."""
+    form = raw.form
+    what = [raw.domain, *settings, sorted(form.train_ids.items()), form.stamp]
+    return canonical([*what, PIL.__version__, cv2.__version__, code_digest("dacs.data.remap")])
+
+
+def _job(settings: Settings, raw: Raw, out: Path, noted: dict[str, dict[str, Any]], split: str, frame: Frame) -> Job:
+    labels = out / raw.form.splits[split] if frame.label else None
+    return Job(
+        f"{split}/{frame.name}",
+        frame,
+        raw.known.get(frame.name, ("", ""))[0] == "mend",
+        out / split / "images" / f"{frame.name}.{settings.images}",
+        labels / "labels" / f"{frame.name}.png" if labels else None,
+        labels / "full" / f"{frame.name}.png" if labels and split in raw.form.full else None,
+        noted.get(f"{split}/{frame.name}"),
+    )
 
 
 def _read_journal(path: Path, header: str) -> dict[str, dict[str, Any]]:
@@ -238,87 +260,82 @@ def _follow_parent() -> None:
 # One frame
 
 
-def _make(settings: Settings, job: Job) -> Made | str:
+def _make(settings: Settings, form: Format, decode: Decode, job: Job) -> Made | str:
     """Prepare one frame, or say in one line what is wrong with it."""
-    frame = job.frame
     try:
-        raw = read_png(frame.image), read_png(frame.label)
-        note = {"frame": job.name, "raw": [_sha(content) for content in raw]}
+        raw = [read_whole(file) for file in (job.frame.image, job.frame.label) if file]
+        note: dict[str, Any] = {"frame": job.name, "raw": [_sha(content) for content in raw]}
         kept = _kept(job, note)
-        image, label = _opened(*kept) if kept else _prepared(settings, frame, *raw)
+        if kept:
+            return _counted({**(job.noted or {}), **note}, kept, opened(kept[0]), *map(_ids, kept[1:2]))
+        image, found = _image(settings, form, job.frame, raw[0])
+        note |= {"size": found, "ids": {}, "mended": False}
+        if job.frame.label is None:
+            return _counted(note, _written(job, [ENCODE[settings.images](image)]), image)
+        whole, seen = _train_ids(form, decode, job, raw[1], found)
+        note |= seen
     except BadFrame as fault:
         return str(fault)
-    files = kept or (_image_png(image), _label_png(label))
-    if not kept:
-        write_bytes(job.image, files[0])
-        write_bytes(job.label, files[1])
-    note["made"] = [_sha(content) for content in files]
-    return Made(note, np.array(image.histogram(), np.int64).reshape(3, 256), _count_bands(label))
+    label = nearest(whole, settings.size)
+    files = [ENCODE[settings.images](image), png_of_label(label)] + ([png_of_label(whole)] if job.full else [])
+    return _counted(note, _written(job, files), image, label)
 
 
-def _kept(job: Job, note: dict[str, Any]) -> tuple[bytes, bytes] | None:
+def _paths(job: Job) -> list[Path]:
+    return [path for path in (job.image, job.label, job.full) if path]
+
+
+def _written(job: Job, files: list[bytes]) -> list[bytes]:
+    for path, content in zip(_paths(job), files, strict=True):
+        write_bytes(path, content)
+    return files
+
+
+def _counted(note: dict[str, Any], files: list[bytes], image: Image.Image, label: np.ndarray | None = None) -> Made:
+    bands = np.zeros((BANDS, 256), np.int64) if label is None else count_bands(label)
+    return Made(note | {"made": [_sha(content) for content in files]}, count_colors(image), bands)
+
+
+def _kept(job: Job, note: dict[str, Any]) -> list[bytes]:
     """The files that an earlier run made of the same raw bytes, if they are still what it noted."""
-    if job.noted is None or job.noted["raw"] != note["raw"]:
-        return None
-    if not (job.image.exists() and job.label.exists()):
-        return None
-    files = job.image.read_bytes(), job.label.read_bytes()
-    return files if job.noted["made"] == [_sha(content) for content in files] else None
+    paths = _paths(job)
+    if job.noted is None or job.noted["raw"] != note["raw"] or not all(path.exists() for path in paths):
+        return []
+    files = [path.read_bytes() for path in paths]
+    return files if job.noted["made"] == [_sha(content) for content in files] else []
 
 
-def _opened(image_png: bytes, label_png: bytes) -> tuple[Image.Image, np.ndarray]:
-    """A prepared frame as pixels."""
-    return Image.open(io.BytesIO(image_png)), np.asarray(Image.open(io.BytesIO(label_png)))
+def _ids(content: bytes) -> np.ndarray:
+    return np.asarray(opened(content))
 
 
-def _prepared(settings: Settings, frame: Frame, raw_image: bytes, raw_label: bytes) -> tuple[Image.Image, np.ndarray]:
-    """Image and train ids at the new size."""
-    form = format_of(settings.domain)
-    image = decoded(frame.image, raw_image, decode_image)
-    label = decoded(frame.label, raw_label, form.decode)
-    if frame.name in form.mended:
-        label = _nearest(label, (image.height, image.width))
-    if label.shape != (image.height, image.width):
-        raise BadFrame(
-            f"{frame.label}: is {label.shape[1]}x{label.shape[0]}, its image {frame.image} {image.width}x{image.height}"
-        )
+def _image(settings: Settings, form: Format, frame: Frame, content: bytes) -> tuple[Image.Image, list[int]]:
+    """The image at the new size, and the height and width that it had."""
+    pixels = decoded(frame.image, content, decode_image)
+    size = pixels.shape[:2]
+    if form.exact and size not in form.sizes:
+        expected = " or ".join(f"{width}x{height}" for height, width in sorted(form.sizes))
+        raise BadFrame(f"{frame.image}: is {size[1]}x{size[0]}, {expected} is published")
+    return resize(pixels, settings.size, settings.resample), list(size)
+
+
+def _train_ids(
+    form: Format, decode: Decode, job: Job, content: bytes, size: list[int]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Train ids at full size, and what the label was like."""
+    file = job.frame.label or job.frame.image
+    label = decoded(file, content, decode)
+    mended = job.mend and list(label.shape) != size
+    if mended:
+        label = nearest(label, (size[0], size[1]))
+    if list(label.shape) != size:
+        raise BadFrame(f"{file}: is {label.shape[1]}x{label.shape[0]}, its image {job.frame.image} {size[1]}x{size[0]}")
     try:
-        label = train_ids(label, form.train_ids)
+        mapped = train_ids(label, form.train_ids)
     except ValueError as error:
-        raise BadFrame(f"{frame.label}: {error}") from error
-    height, width = settings.size
-    return image.resize((width, height), RESAMPLE[settings.resample]), _nearest(label, settings.size)
-
-
-def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
-    """Train ids of raw ids (both uint8, same shape). Raises ValueError naming the ids outside the table."""
-    lookup = np.full(256, UNKNOWN, np.uint8)
-    lookup[list(table)] = list(table.values())
-    mapped: np.ndarray = cv2.LUT(label, lookup)
-    if (mapped == UNKNOWN).any():
-        strangers = sorted(int(value) for value in np.unique(label[mapped == UNKNOWN]))
-        raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, strangers))}")
-    return mapped
-
-
-def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The label at another size, each pixel taken whole from the nearest one."""
-    return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
-
-
-def _image_png(image: Image.Image) -> bytes:
-    """A photograph as PNG: run lengths take half the time of Pillow's search for repeats, and less space."""
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    return bytes(cv2.imencode(".png", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), options)[1])
-
-
-def _label_png(label: np.ndarray) -> bytes:
-    """Train ids as a palette PNG, so that a viewer shows the official colours."""
-    image = Image.fromarray(label)
-    image.putpalette(palette().tobytes())
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
+        raise BadFrame(f"{file}: {error}") from error
+    counts = count_values(label)
+    return mapped, {"ids": {int(key): int(counts[key]) for key in np.flatnonzero(counts)}, "mended": mended}
 
 
 def _sha(content: bytes) -> str:
@@ -326,13 +343,7 @@ def _sha(content: bytes) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Counting
-
-
-def _count_bands(label: np.ndarray) -> np.ndarray:
-    """How many pixels of each value each horizontal band holds: shape (16, 256)."""
-    band = np.arange(len(label)) * BANDS // len(label)
-    return np.bincount((band[:, None] * 256 + label).ravel(), minlength=BANDS * 256).reshape(BANDS, 256)
+# Statistics
 
 
 def _color_statistics(tally: Tally) -> dict[str, Any]:
@@ -362,15 +373,19 @@ def _label_statistics(tally: Tally) -> dict[str, Any]:
 # The split as others see it
 
 
-def _finish(settings: Settings, out: Path, split: str, images: str, tally: Tally, labelled: bool) -> None:
+def _finish(settings: Settings, raw: Raw, out: Path, split: str, images: str, tally: Tally, labelled: bool) -> None:
     """Remove what is not of this run, then write card and index of a split whose images may lie in another."""
     folder = "images" if images == split else f"../{images}/images"
-    rows = [(f"{folder}/{name}.png", f"labels/{name}.png")[: 1 + labelled] for name in tally.digests]
+    columns = ("image", "label", "full")[: 1 + labelled + (labelled and images in raw.form.full)]
+    rows = [
+        (f"{folder}/{name}.{settings.images}", f"labels/{name}.png", f"full/{name}.png")[: len(columns)]
+        for name in tally.digests
+    ]
     _prune(out / split, {file for row in rows for file in row})
-    digests = [digest for pair in tally.digests.values() for digest in pair[: 1 + labelled]]
-    content = sorted(zip((file for row in rows for file in row), digests, strict=True))
+    digests = [digest for each in tally.digests.values() for digest in each[: 1 + labelled]]
+    content = sorted(zip((file for row in rows for file in row[: 1 + labelled]), digests, strict=True))
     card: dict[str, Any] = {
-        "domain": settings.domain,
+        "domain": raw.domain,
         "split": split,
         "frames": tally.frames,
         "size": list(settings.size),
@@ -378,12 +393,12 @@ def _finish(settings: Settings, out: Path, split: str, images: str, tally: Tally
         **_color_statistics(tally),
     }
     write_json(out / split / "card.json", card | (_label_statistics(tally) if labelled else {}))
-    lines = [("image", "label")[: 1 + labelled], *rows]
-    write_text(out / split / "index.csv", "".join(",".join(line) + "\n" for line in lines))
+    write_text(out / split / "index.csv", "".join(",".join(line) + "\n" for line in [columns, *rows]))
 
 
 def _prune(folder: Path, wanted: set[str]) -> None:
     """Remove frames of an earlier, longer run and what a killed one left under temporary names."""
-    for path in [*folder.glob("images/*.png"), *folder.glob("labels/*.png"), *folder.glob(".*.partial*")]:
+    kinds = ("images/*.png", "images/*.ppm", "labels/*.png", "full/*.png", ".*.partial*")
+    for path in [path for kind in kinds for path in folder.glob(kind)]:
         if path.relative_to(folder).as_posix() not in wanted:
             path.unlink()
