@@ -125,7 +125,7 @@ def tools(archive: Path) -> list[str]:
     found = [tool for tool in TOOLS if shutil.which(tool)]
     if not found:
         raise RunFailed(
-            f"{archive}: packed RAR, and none of {', '.join(TOOLS)} is here to unpack it; nothing was unpacked.\n{INSTALL}"
+            f"{archive}: is packed, and none of {', '.join(TOOLS)} is here; nothing was unpacked.\n{INSTALL}"
         )
     return found
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from dacs.acquire.members import Entry, Opened, damaged, kind_fault
+from dacs.acquire.members import CHUNK, Entry, Opened, damaged, kind_fault
 
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")  # of a first member, and of an archive without any
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every published archive of ours uses
@@ -54,11 +54,11 @@ def _fault(info: zipfile.ZipInfo, folder: bool) -> str:
 
 
 def _read(file: zipfile.ZipFile, entry: Entry) -> IO[bytes]:
-    """A stream that yields one byte more than declared where there is one.
+    """A stream that goes on beyond the declared size where the member does.
 
-    `zipfile` cuts silently at the declared size; asked for a byte beyond it, it reads to the true end, and only there
-    compares the checksum.
+    `zipfile` cuts silently at the size that it knows; told a larger one, it reads to the true end, and compares the
+    checksum there. Two pieces more are enough for the reader to see the lie first.
     """
     info = copy.copy(entry.handle)
-    info.file_size += 1
+    info.file_size += 2 * CHUNK
     return file.open(info)
