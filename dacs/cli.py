@@ -44,6 +44,31 @@ def world(args: argparse.Namespace) -> None:
     write_json(args.receipt, manifest)
 
 
+def download(args: argparse.Namespace) -> None:
+    """Bring the raw frames of a domain: from their servers, or from a folder, where they are only read."""
+    from dacs.acquire.acquire import Wishes, adopt, survey
+    from dacs.acquire.acquire import download as bring
+
+    settings = _settings(args)
+    if settings["source"] == "download":
+        wishes = Wishes(
+            archives=Path(settings["archives"]),
+            keep_archives=settings["keep_archives"],
+            unpack=settings["unpack"],
+            official_split=settings["gta5_frames"] == "official",
+            parallel=settings["parallel"],
+            mirrors=settings["mirrors"],
+            unverified_hosts=settings["unverified_hosts"],
+        )
+        trusted = args.receipt.with_name("first-use.json")
+        manifest = bring(args.domain, args.out, wishes, accepted=settings["accepted"], trusted=trusted)
+    elif settings["source"] == "own":
+        manifest = survey(args.domain, args.out, settings["own"])
+    else:
+        manifest = adopt(args.domain, args.out, Path(settings["source"]).expanduser())
+    write_json(args.receipt, manifest)
+
+
 def remap(args: argparse.Namespace) -> None:
     """Turn raw labels into the 19 train ids and resize the frames, once."""
     from dacs.data.formats import find
@@ -175,6 +200,7 @@ _TRAINING = (
 
 VERBS: dict[Any, tuple[tuple[str, dict[str, Any]], ...]] = {
     world: (_SETTINGS, _DOMAIN, _OUT, ("--receipt", {**_PATH, "help": "a copy of the manifest"}), _WORKERS),
+    download: (_SETTINGS, _ANY_DOMAIN, _OUT, ("--receipt", {**_PATH, "help": "a copy of the manifest"})),
     remap: (
         _SETTINGS,
         _ANY_DOMAIN,

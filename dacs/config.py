@@ -333,6 +333,8 @@ def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "
     if verb == "download":
         keys = ("archives", "keep_archives", "unpack", "parallel", "mirrors", "unverified_hosts", "gta5_frames")
         accepted = domain in params.data.accept_terms
+        if domain in params.domains:
+            return {"source": "own", "own": every["domains"][domain]}
         return {"source": origin(params, domain), "accepted": accepted, **{key: every["data"][key] for key in keys}}
     if verb == "remap":
         own = every["domains"].get(domain, {})

@@ -162,8 +162,7 @@ def find(domain: str, raw: Path, *, part: str = "all") -> Raw:
     form, manifest = format_of(domain), _manifest(raw)
     stands_for_it = manifest.get("origin") in ("download", "folder")
     tree = Tree(raw / manifest.get("root", ""), tuple(manifest.get("archives", ())))
-    home, layout = recognise(domain, tree)
-    found = {split: _pairs(form, tree, _within(home, layout), split) for split in form.splits}
+    words, layout, found = look(domain, tree)
     counts = {split: len(listed) for split, listed in found.items()}
     _keep_the_promise(domain, raw, manifest, counts)
     if stands_for_it:
@@ -180,12 +179,20 @@ def find(domain: str, raw: Path, *, part: str = "all") -> Raw:
         domain,
         tree.root,
         str(manifest.get("origin", "")),
-        _in_words(home, layout),
+        words,
         form._replace(exact=form.exact and stands_for_it),
         layout.decode or form.decode,
         usable,
         known,
     )
+
+
+def look(domain: str, tree: Tree) -> tuple[str, Layout, dict[str, list[Frame]]]:
+    """The layout of a data set, in words and as it is, and all its frames by split. Raises RunFailed as `find` does."""
+    home, layout = recognise(domain, tree)
+    within = layout._replace(images=f"{home}/{layout.images}".lstrip("/"), labels=f"{home}/{layout.labels}".lstrip("/"))
+    found = {split: _pairs(format_of(domain), tree, within, split) for split in format_of(domain).splits}
+    return f"{within.images} and {within.labels}", layout, found
 
 
 def recognise(domain: str, tree: Tree) -> tuple[str, Layout]:
@@ -220,14 +227,6 @@ def _unrecognised(domain: str, tree: Tree, half: list[str]) -> str:
         f"{where}: no {domain} there.\nExpected {looked}, in the folder itself or in "
         f"{', '.join(home for home in form.homes if home)}."
     )
-
-
-def _within(home: str, layout: Layout) -> Layout:
-    return layout._replace(images=f"{home}/{layout.images}".lstrip("/"), labels=f"{home}/{layout.labels}".lstrip("/"))
-
-
-def _in_words(home: str, layout: Layout) -> str:
-    return " and ".join(f"{home}/{folder}".lstrip("/") for folder in (layout.images, layout.labels))
 
 
 def _pairs(form: Format, tree: Tree, layout: Layout, split: str) -> list[Frame]:

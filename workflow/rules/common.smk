@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from dacs.config import load, settings_for
+from dacs.config import domains_of, load, origin, settings_for
 from dacs.errors import BadRequest
 from dacs.provenance import canonical, code_digest
 from dacs.training.store import adopt
@@ -20,6 +20,7 @@ try:
 except BadRequest as error:
     raise WorkflowError(str(error)) from None
 
+DOMAINS = domains_of(PARAMS)
 SOURCES = [task.split("-")[0] for task in PARAMS.runs.tasks]
 TARGET = "cityscapes"
 METHODS = PARAMS.runs.methods
@@ -79,6 +80,15 @@ def settings(verb):
         return canonical(settings_for(PARAMS, verb, **names))
 
     return of_job
+
+
+def files_of_own(wildcards):
+    """A digest of the files that one's own domain has now, so that a change of them is noticed; none for others."""
+    if wildcards.domain not in PARAMS.domains:
+        return ""
+    from dacs.acquire.acquire import files_now
+
+    return files_now(wildcards.domain, settings_for(PARAMS, "download", domain=wildcards.domain)["own"])
 
 
 def lessons(wildcards):

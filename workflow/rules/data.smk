@@ -5,11 +5,21 @@ digest over all the frames of its split.
 """
 
 
-# A domain that is not rendered comes from a rule `download` with the same two outputs.
+RENDERED = [domain for domain in DOMAINS if origin(PARAMS, domain) == "world"]
+BROUGHT = [domain for domain in DOMAINS if domain not in RENDERED]
+
+
+def one_of(domains):
+    """A pattern that matches these names and, where there are none, nothing."""
+    return "|".join(domains) or "(?!)"
+
+
 rule world:
     output:
         receipt="data/receipts/{domain}.json",
         raw="data/raw/{domain}/manifest.json",
+    wildcard_constraints:
+        domain=one_of(RENDERED),
     log:
         "logs/world/{domain}.log",
     benchmark:
@@ -27,6 +37,33 @@ rule world:
     shell:
         "python -m dacs world --settings {params.settings:q} --domain {wildcards.domain}"
         " --out data/raw/{wildcards.domain} --receipt {output.receipt} --workers {threads} > {log} 2>&1"
+
+
+# From a server, or from a folder that is only read. What has come stays in data/archives and data/raw, which are no
+# outputs: an interruption costs nothing. Credentials are taken from the environment and named nowhere.
+rule download:
+    output:
+        receipt="data/receipts/{domain}.json",
+        raw="data/raw/{domain}/manifest.json",
+    log:
+        "logs/download/{domain}.log",
+    benchmark:
+        "logs/benchmarks/download/{domain}.tsv"
+    wildcard_constraints:
+        domain=one_of(BROUGHT),
+    priority: 3
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=2880,
+    params:
+        settings=settings("download"),
+        files=files_of_own,
+    message:
+        "Bringing the raw frames of {wildcards.domain}"
+    shell:
+        "python -m dacs download --settings {params.settings:q} --domain {wildcards.domain}"
+        " --out data/raw/{wildcards.domain} --receipt {output.receipt} > {log} 2>&1"
 
 
 rule remap:
