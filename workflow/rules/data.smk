@@ -4,7 +4,6 @@ Rules meet at small files: Snakemake compares the content of those, and only the
 digest over all the frames of its split.
 """
 
-
 RENDERED = [domain for domain in DOMAINS if origin(PARAMS, domain) == "world"]
 BROUGHT = [domain for domain in DOMAINS if domain not in RENDERED]
 
@@ -18,12 +17,12 @@ rule world:
     output:
         receipt="data/receipts/{domain}.json",
         raw="data/raw/{domain}/manifest.json",
-    wildcard_constraints:
-        domain=one_of(RENDERED),
     log:
         "logs/world/{domain}.log",
     benchmark:
         "logs/benchmarks/world/{domain}.tsv"
+    wildcard_constraints:
+        domain=one_of(RENDERED),
     priority: 3
     threads: 2
     resources:
