@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import certifi
 import pycurl
@@ -62,7 +62,7 @@ def _ask(address: str, reply: Reply, link: Link, cookies: Sequence[str]) -> str 
         _perform(curl, reply, address)
         reply.finish()
     except Redirected:
-        return _checked_hop(address, curl.getinfo(pycurl.REDIRECT_URL), reply.goal.name)
+        return _checked_hop(address, urljoin(address, reply.headers["location"]), reply.goal.name)
     finally:
         reply.close()
         curl.close()
@@ -115,10 +115,10 @@ def is_login(address: str) -> bool:
     return any(re.match(r"(log|sign)-?in\b", part) for part in urlsplit(address).path.lower().split("/"))
 
 
-def _checked_hop(address: str, following: str | None, name: str) -> str:
+def _checked_hop(address: str, following: str, name: str) -> str:
     """Where a redirect leads, if we may go there."""
-    scheme = urlsplit(following or "").scheme
-    if not following or scheme not in ("http", "https"):
+    scheme = following.partition(":")[0].lower()
+    if scheme not in ("http", "https") or not following.isascii():
         raise Refused(f"{name}: {host(address)} redirects to neither http nor https.\n{MENDING}")
     if is_login(following):
         raise LoginWanted
