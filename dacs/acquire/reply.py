@@ -121,9 +121,8 @@ class Reply:
     def header(self, line: bytes) -> None:
         """Called by curl with each line."""
         text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):
-            protocol, status = text.split()[:2]
-            self.status, self.headers = int(status), {"protocol": protocol}
+        if first := re.match(r"(HTTP/\S+) (\d+)", text):
+            self.status, self.headers = int(first[2]), {"protocol": first[1]}
         elif ":" in text:
             key, value = text.split(":", 1)
             self.headers[key.strip().lower()] = value.strip()

@@ -62,7 +62,7 @@ def _ask(address: str, reply: Reply, link: Link, cookies: Sequence[str]) -> str 
         _perform(curl, reply, address)
         reply.finish()
     except Redirected:
-        return _checked_hop(address, urljoin(address, reply.headers["location"]), reply.goal.name)
+        return _checked_hop(address, reply.headers["location"], reply.goal.name)
     finally:
         reply.close()
         curl.close()
@@ -115,9 +115,13 @@ def is_login(address: str) -> bool:
     return any(re.match(r"(log|sign)-?in\b", part) for part in urlsplit(address).path.lower().split("/"))
 
 
-def _checked_hop(address: str, following: str, name: str) -> str:
+def _checked_hop(address: str, location: str, name: str) -> str:
     """Where a redirect leads, if we may go there."""
-    scheme = following.partition(":")[0].lower()
+    try:
+        following = urljoin(address, location)
+        scheme = urlsplit(following).scheme
+    except ValueError:
+        following = scheme = ""
     if scheme not in ("http", "https") or not following.isascii():
         raise Refused(f"{name}: {host(address)} redirects to neither http nor https.\n{MENDING}")
     if is_login(following):
