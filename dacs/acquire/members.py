@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 from dacs.errors import RunFailed
 
 STAGING = ".unpacking"  # the folder below the destination in which a tool works
-CHUNK = 1 << 20  # bytes read at once
+CHUNK = 1 << 18  # bytes read at once; more and less were slower
 KINDS = {
     stat.S_IFLNK: "is a link, not a file",
     stat.S_IFCHR: "is a device, not a file",
@@ -84,7 +84,7 @@ def refused(archive: Path, why: str) -> RunFailed:
     """Words for an archive whose listing cannot be trusted."""
     return RunFailed(
         f"{archive}: {why}; nothing was unpacked.\n"
-        f"No published archive of these data sets is like that: delete the file and get it from its official address."
+        f"Get it from its official address; if that one is like this too, unpack it by hand and name the folder."
     )
 
 

@@ -41,6 +41,7 @@ LINKS = {
     rarfile.RAR5_XREDIR_WINDOWS_SYMLINK: "is a link, not a file",
     rarfile.RAR5_XREDIR_WINDOWS_JUNCTION: "is a link, not a file",
     rarfile.RAR5_XREDIR_HARD_LINK: "is a hard link, not a file",
+    rarfile.RAR5_XREDIR_FILE_COPY: "is a mere reference to another member, which no free tool follows",
 }
 METHODS = range(rarfile.RAR_M0, rarfile.RAR_M5 + 1)
 BROKEN = (rarfile.Error, OSError, ValueError, EOFError)
@@ -79,12 +80,18 @@ def _check_blocks(archive: Path, blocks: Sequence[Any], locked: bool) -> None:
     if locked and not files:
         raise refused(archive, "its listing is encrypted")
     if any(block.flags & rarfile.RAR_MAIN_VOLUME for block in main):
-        raise refused(archive, "it is one volume of several, expected a single archive")
+        raise refused(archive, "is one volume of several, expected a single archive")
     size = archive.stat().st_size
-    if any(block.data_offset + block.add_size > size for block in blocks):
+    if any(_ends(block) > size for block in blocks):
         raise damaged(archive, f"is cut, its data go on beyond its {size} bytes")
-    if not main or not (end or all(block.extract_version <= UNMARKED for block in files)):
+    old = all(block.extract_version <= UNMARKED for block in files) and size in map(_ends, blocks)
+    if not main or not (end or old):
         raise damaged(archive, f"is cut or damaged, no end mark within its {size} bytes")
+
+
+def _ends(block: Any) -> int:
+    """Where the data of a block end, in bytes from the start of the archive."""
+    return block.data_offset + block.add_size
 
 
 def _of(blocks: Sequence[Any], kind: str) -> list[Any]:
@@ -94,20 +101,22 @@ def _of(blocks: Sequence[Any], kind: str) -> list[Any]:
 
 def _entry(info: Any) -> Entry:
     name = info.filename.removesuffix("/")
-    readable = info.compress_type == rarfile.RAR_M0 and not info.file_redir
+    readable = info.compress_type == rarfile.RAR_M0
     fault = _fault(info, readable)
     return Entry(name, info.file_size, info.CRC, info.is_dir(), fault, readable, handle=info)
 
 
 def _fault(info: Any, readable: bool) -> str:
     mode = info.mode if info.host_os == rarfile.RAR_OS_UNIX else 0
-    kind = LINKS.get(info.file_redir[0], "") if info.file_redir else kind_fault(mode)
+    kind = LINKS.get(info.file_redir[0], "is an unknown kind of link") if info.file_redir else kind_fault(mode)
     if kind:
         return kind
     if info.needs_password():
         return "is encrypted"
     if info.flags & (rarfile.RAR_FILE_SPLIT_BEFORE | rarfile.RAR_FILE_SPLIT_AFTER):
         return "goes on in another volume"
+    if info.flags & rarfile.RAR_FILE_VERSION or getattr(info, "file_version", None):
+        return "is an old version of another member"
     if info.compress_type not in METHODS:
         return f"is packed by the unknown method {info.compress_type}"
     if readable and info.compress_size != info.file_size:

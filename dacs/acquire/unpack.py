@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import stat
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -256,11 +255,17 @@ def _content(archive: Path, opened: Opened, entry: Entry, member: Member, bar: A
 
 
 def _take(path: Path, out: Path, member: Member) -> bool:
-    """Move a file that a tool has left to its place, if it is what the listing says."""
+    """Bring a file that a tool has left to its place, if it is what the listing says."""
     if not _fits(path, member):
         return False
+    if (
+        path.stat().st_nlink > 1
+    ):  # tools write copies within an archive as second names; each of ours is a file of its own
+        with path.open("rb") as file:
+            _write(out / member.name, chunks(file))
+        return True
     path.chmod(0o644)
-    os.utime(path, (now := time.time(), now))
+    os.utime(path)
     (out / member.name).parent.mkdir(parents=True, exist_ok=True)
     path.replace(out / member.name)
     return True
