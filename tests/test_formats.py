@@ -213,3 +213,13 @@ def test_a_png_that_is_whole_outside_and_short_inside_is_refused(tmp_path: Path)
 def test_an_unknown_domain_is_a_bad_request(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="gta5, synthia, cityscapes"):
         frames("kitti", tmp_path)
+
+
+def test_the_golden_synthia_label_holds_all_classes_which_pillow_does_not_see() -> None:
+    """Nine rows of classes 0..22 from left to right, the tenth from right to left; instances in green."""
+    path = Path(__file__).with_name("golden") / "synthia_label.png"
+    found = read_label("synthia", path)
+    assert np.array_equal(found[:9], np.tile(np.arange(23), (9, 1)))
+    assert np.array_equal(found[9], np.arange(23)[::-1])
+    with Image.open(path) as opened:
+        assert not np.asarray(opened)[..., 0].any()

@@ -93,3 +93,18 @@ def test_the_palette_shows_each_class_in_its_colour_and_ignored_pixels_in_black(
         label.color for label in labels.CLASSES
     ]
     assert not palette[19:].any()
+
+
+def test_the_table_is_the_official_one_of_cityscapes() -> None:
+    from cityscapesscripts.helpers.labels import labels as official
+
+    known = {label.id: label for label in official if label.id >= 0}
+    ours = {label.id: label for label in labels.LABELS if label.id in known}
+    assert ours.keys() == known.keys()
+    for number, label in known.items():
+        assert (ours[number].name, ours[number].train_id, ours[number].color) == (
+            label.name,
+            label.trainId,
+            label.color,
+        )
+    assert labels.cityscapes_to_train() == {number: label.trainId for number, label in known.items()}
