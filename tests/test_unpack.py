@@ -621,6 +621,21 @@ def test_flat_names_that_a_tool_leaves_become_folders(tools: Path, tmp_path: Pat
     assert tree(tmp_path / "out") == TREE
 
 
+def test_accents_that_a_tool_takes_apart_are_the_same_name(tools: Path, tmp_path: Path) -> None:
+    archive = made(tmp_path / "a.rar", rar5([Item("\u00e9".encode(), b"1", method=RAR_PACKED)]))
+    stand_in("unar", tools, writes({"e\u0301": b"1"}))
+    unpack(archive, tmp_path / "out", limit=ROOM)
+    assert tree(tmp_path / "out") == {"\u00e9": b"1"}
+
+
+def test_rights_that_an_archive_asks_of_a_tool_lock_nobody_out(tools: Path, tmp_path: Path) -> None:
+    locked = "for path in ('RGB/0000000.png', 'RGB', 'GT/LABELS', 'GT'): os.chmod(out / path, 0)"
+    stand_in("unar", tools, writes(TREE) + locked)
+    unpack(packed(tmp_path / "a.rar"), tmp_path / "out", limit=ROOM)
+    assert tree(tmp_path / "out") == TREE
+    assert stat.S_IMODE((tmp_path / "out/RGB/0000000.png").stat().st_mode) == 0o644
+
+
 def test_what_one_tool_spoils_the_next_one_mends(tools: Path, tmp_path: Path) -> None:
     stand_in("unar", tools, writes(TREE | {"RGB/0000000.png": bytes(5120), "README.txt": b"short"}) + "sys.exit(3)")
     stand_in("bsdtar", tools, writes({"RGB/0000000.png": TREE["RGB/0000000.png"], "README.txt": TREE["README.txt"]}))

@@ -70,10 +70,10 @@ def checked(archive: Path, entries: Sequence[Entry]) -> dict[Member, Entry]:
             raise refused(archive, f"member {entry.name!r} {fault}")
     files: dict[str, Entry] = {}
     for entry in (entry for entry in entries if not entry.folder):
-        twin = files.setdefault(_same(entry.name), entry)
+        twin = files.setdefault(same(entry.name), entry)
         if twin is not entry:
             raise refused(archive, f"members {twin.name!r} and {entry.name!r} have one name")
-    folders = {folder for entry in entries for folder in _folders(_same(entry.name), entry.folder)}
+    folders = {folder for entry in entries for folder in _folders(same(entry.name), entry.folder)}
     for key, entry in files.items():
         if key in folders:
             raise refused(archive, f"member {entry.name!r} is a file and a folder")
@@ -118,7 +118,7 @@ def name_fault(raw: str, folder: bool) -> str:
     return ""
 
 
-def _same(name: str) -> str:
+def same(name: str) -> str:
     """One text for all names that some file system takes for one."""
     return unicodedata.normalize("NFC", repaired(name)).casefold()
 

@@ -27,7 +27,7 @@ from dacs.acquire.members import (
     kind_fault,
     name_fault,
     refused,
-    repaired,
+    same,
 )
 from dacs.errors import RunFailed
 
@@ -152,7 +152,7 @@ def by_tools(
         with _fresh(staging):
             said[tool] = _run(tool, archive, staging, total, lock)
             found = _regular_files(staging)
-            missing = [member for member in missing if not (member.name in found and take(found[member.name], member))]
+            missing = [m for m in missing if not (same(m.name) in found and take(found[same(m.name)], m))]
         if not missing:
             return
     raise RunFailed("\n".join(_complaint(archive, len(members), missing, said)))
@@ -172,6 +172,7 @@ def _fresh(staging: Path) -> Iterator[None]:
 def sweep(staging: Path) -> None:
     """Remove what a killed run may have left of the folder that tools work in; links in it are not followed."""
     if staging.is_dir():
+        _open_up(staging)
         shutil.rmtree(staging)
 
 
@@ -238,8 +239,17 @@ def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _regular_files(staging: Path) -> dict[str, Path]:
-    """What a tool has left, by repaired names: some leave `RGB\\0000000.png` as one flat name."""
-    return {repaired(path.relative_to(staging).as_posix()): path for path, _ in _sizes(staging)}
+    """What a tool has left: some leave `RGB\\0000000.png` as one flat name, some take accents apart."""
+    _open_up(staging)
+    return {same(path.relative_to(staging).as_posix()): path for path, _ in _sizes(staging)}
+
+
+def _open_up(staging: Path) -> None:
+    """Let us into every folder that a tool has made with the rights that the archive asks for."""
+    for parent, folders, _ in os.walk(staging):
+        for path in (Path(parent, name) for name in folders):
+            if not path.is_symlink():
+                path.chmod(0o755)
 
 
 def _complaint(archive: Path, asked: int, missing: Sequence[Member], said: dict[str, str]) -> Iterator[str]:
