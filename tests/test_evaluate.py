@@ -12,7 +12,8 @@ from PIL import Image
 from dacs.data.dataset import Split
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
-from dacs.evaluation.evaluate import evaluate_run, load, save_labels
+from dacs.evaluation.evaluate import evaluate_run, load
+from dacs.evaluation.shown import save_labels
 from dacs.files import read_json
 from dacs.labels import NAMES, palette
 from dacs.models.build import build

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import yaml
 
-from dacs import files
+from dacs import files, provenance
 from dacs.errors import BadRequest, Interrupted, RunFailed
 from dacs.provenance import ROOT
 from dacs.training import loop, store
@@ -315,3 +315,17 @@ def test_the_plan_tells_how_far_each_run_is(ready: Path, monkeypatch: pytest.Mon
     (store.STORE / begun).mkdir()
     (store.STORE / begun / "checkpoint.pt").touch()
     assert states() == ["done", "to do", "begun; goes on from its checkpoint", waiting]
+
+
+@pytest.mark.parametrize(("module", "concerned"), [("evaluate", False), ("confusion", False), ("shown", True)])
+def test_an_edit_of_the_judge_trains_nothing(module: str, concerned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "dacs", "dacs", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", Path.cwd())
+    digests = []
+    for addition in ("", "NEW = 1\n"):
+        provenance._meaning.cache_clear()
+        path = Path(f"dacs/evaluation/{module}.py")
+        path.write_text(path.read_text() + addition)
+        digests.append(provenance.code_digest("dacs.training.store"))
+    provenance._meaning.cache_clear()
+    assert (digests[0] != digests[1]) == concerned

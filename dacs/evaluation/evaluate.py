@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,8 +12,9 @@ from torch import Tensor
 from dacs.data.dataset import Split
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
-from dacs.files import atomic, read_json, write_json
-from dacs.labels import NAMES, palette
+from dacs.evaluation.shown import save_labels, spread
+from dacs.files import read_json, write_json
+from dacs.labels import NAMES
 from dacs.models.build import build
 from dacs.models.deeplab import Segmenter
 
@@ -47,16 +47,6 @@ def evaluate_run(run: Path, split: Path, out: Path, *, batch: int, frames: int) 
     write_json(out / "metrics.json", figures)
 
 
-def spread(wanted: int, there: int) -> list[int]:
-    """The numbers of `wanted` frames, or of all that are there, evenly spread from the first on.
-
-    >>> spread(2, 5), spread(9, 3)
-    ([0, 2], [0, 1, 2])
-    """
-    number = min(wanted, there)
-    return [i * there // number for i in range(number)]
-
-
 def load(run: Path, file: str = "weights.safetensors") -> Segmenter:
     """A network of a finished run, in evaluation mode; its shape is told by the run's settings.json."""
     model = read_json(run / "settings.json")["settings"]["model"]
@@ -81,11 +71,3 @@ def _predictions(network: Segmenter, data: Split, batch: int, device: torch.devi
 
 def _classes(network: Segmenter, images: Tensor) -> np.ndarray:
     return network(images.float() / 255).argmax(1).byte().cpu().numpy()
-
-
-def save_labels(labels: np.ndarray, path: Path) -> None:
-    """Write train ids as a palette PNG in the official colours."""
-    image = Image.fromarray(labels)
-    image.putpalette(palette().tobytes())
-    with atomic(path) as partial:
-        image.save(partial)

@@ -10,7 +10,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from dacs.errors import BadRequest, RunFailed
-from dacs.evaluation.evaluate import load, save_labels
+from dacs.evaluation.evaluate import load
+from dacs.evaluation.shown import save_labels
 from dacs.files import atomic
 from dacs.labels import palette
 

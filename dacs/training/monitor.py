@@ -11,7 +11,7 @@ from torch import nn
 
 from dacs.adaptation.teacher import label
 from dacs.data.dataset import Split
-from dacs.evaluation.evaluate import spread
+from dacs.evaluation.shown import spread
 from dacs.labels import IGNORE
 
 

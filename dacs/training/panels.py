@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from dacs.adaptation.masks import Mask
-from dacs.evaluation.evaluate import save_labels
+from dacs.evaluation.shown import save_labels
 from dacs.files import atomic
 from dacs.scene import Scene
 
