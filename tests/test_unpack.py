@@ -507,6 +507,15 @@ def test_room_is_asked_only_for_what_is_missing(tmp_path: Path, monkeypatch: pyt
         unpack(archive, tmp_path / "out", limit=ROOM)
 
 
+def test_what_a_killed_run_has_left_takes_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = tmp_path / "out/.unpacking"
+    half.mkdir(parents=True)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0 if half.exists() else ROOM))
+    unpack(made(tmp_path / "a.zip", zipped(HONEST)), tmp_path / "out", limit=ROOM)
+    assert tree(tmp_path / "out") == TREE
+
+
 def test_a_disk_that_fills_up_leaves_whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, opened, count = made(tmp_path / "a.zip", zipped(HONEST)), Path.open, itertools.count()
 

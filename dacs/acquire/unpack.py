@@ -180,7 +180,7 @@ def _missing(archive: Path, out: Path, members: Collection[Member]) -> list[Memb
 
 def _fits(path: Path, member: Member) -> bool:
     """Whether a file has the size and the checksum of a member."""
-    if not stat.S_ISREG(_mode(path)) or path.stat().st_size != member.bytes:
+    if not stat.S_ISREG(_mode(path)) or path.stat().st_size != member.bytes or not os.access(path, os.R_OK):
         return False
     with path.open("rb") as file:
         return member.crc32 in (None, crc32(chunks(file)))
@@ -207,8 +207,8 @@ def _unpack(
     packed = [member for member in missing if member not in direct]
     if packed:
         rar.tools(archive)
+    _sweep(out, missing)  # before room is asked for: a killed run may have left half an archive
     _check_space(archive, out, _total(direct) + (total if packed else 0) + BLOCK * len(missing))
-    _sweep(out, missing)
     with _bar(archive, "unpack", _total(direct)) as bar:
         for member, entry in direct.items():
             _write(out / member.name, _content(archive, opened, entry, member, bar))
@@ -255,16 +255,10 @@ def _content(archive: Path, opened: Opened, entry: Entry, member: Member, bar: A
 
 
 def _take(path: Path, out: Path, member: Member) -> bool:
-    """Bring a file that a tool has left to its place, if it is what the listing says."""
+    """Move a file that a tool has left to its place, if it is what the listing says."""
+    path.chmod(0o644)  # first: the archive may have asked for a file that nobody may read
     if not _fits(path, member):
         return False
-    if (
-        path.stat().st_nlink > 1
-    ):  # tools write copies within an archive as second names; each of ours is a file of its own
-        with path.open("rb") as file:
-            _write(out / member.name, chunks(file))
-        return True
-    path.chmod(0o644)
     os.utime(path)
     (out / member.name).parent.mkdir(parents=True, exist_ok=True)
     path.replace(out / member.name)
