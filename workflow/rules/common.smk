@@ -23,6 +23,8 @@ except BadRequest as error:
 DOMAINS = domains_of(PARAMS)
 SOURCES = [task.split("-")[0] for task in PARAMS.runs.tasks]
 TARGET = "cityscapes"
+RENDERED = [domain for domain in DOMAINS if origin(PARAMS, domain) == "world"]
+BROUGHT = [domain for domain in DOMAINS if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
 SEEDS = PARAMS.runs.seeds
 
@@ -65,6 +67,11 @@ wildcard_constraints:
     target="cityscapes",
     method="source|oracle|pseudo|naive|cutmix|cowmix|dacs",
     seed=r"\d+",
+
+
+def one_of(domains):
+    """A pattern that matches these names and, where there are none, nothing."""
+    return "|".join(domains) or "(?!)"
 
 
 def each(paths, methods):

@@ -4,14 +4,6 @@ Rules meet at small files: Snakemake compares the content of those, and only the
 digest over all the frames of its split.
 """
 
-RENDERED = [domain for domain in DOMAINS if origin(PARAMS, domain) == "world"]
-BROUGHT = [domain for domain in DOMAINS if domain not in RENDERED]
-
-
-def one_of(domains):
-    """A pattern that matches these names and, where there are none, nothing."""
-    return "|".join(domains) or "(?!)"
-
 
 rule world:
     output:
