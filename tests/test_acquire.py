@@ -211,6 +211,14 @@ def test_what_the_world_has_drawn_makes_way(server: Server, tmp_path: Path) -> N
     assert len([*(tmp_path / "raw/images").iterdir()]) == FRAMES
 
 
+def test_an_archive_that_would_burst_is_not_read_either(server: Server, tmp_path: Path) -> None:
+    trees.write_tree("gta5", tmp_path / "tree", frames=FRAMES)
+    rows = [row._replace(unpacked_limit=100) for row in serve(server, "gta5", tmp_path / "tree")]
+    with pytest.raises(RunFailed, match="would unpack to"):
+        bring("gta5", tmp_path, wishes(tmp_path, rows, unpack=False))
+    assert not (tmp_path / "raw/manifest.json").exists()
+
+
 def test_a_rar_cannot_be_read_without_unpacking(server: Server, tmp_path: Path) -> None:
     trees.write_tree("synthia", tmp_path / "tree", frames=FRAMES)
     wish = wishes(tmp_path, serve(server, "synthia", tmp_path / "tree"), unpack=False)

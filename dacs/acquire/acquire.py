@@ -16,7 +16,7 @@ from dacs.acquire.archives import TABLE, Archive, read_table, terms_of
 from dacs.acquire.fetch import PATIENT, Patience, fetch
 from dacs.acquire.session import BASE, Session, credentials
 from dacs.acquire.trust import expected_of
-from dacs.acquire.unpack import unpack
+from dacs.acquire.unpack import listing, unpack
 from dacs.data.formats import Frame, check_counts, format_of, look
 from dacs.data.own import find_own
 from dacs.data.places import Tree
@@ -63,7 +63,9 @@ def download(domain: str, raw: Path, wishes: Wishes, *, accepted: bool, trusted:
     session = Session(credentials(os.environ), wishes.site) if _asks(missing, folder) else None
     for batch in _batches(missing, wishes):
         for row, path in zip(batch, _fetch(batch, folder, wishes, session, trusted), strict=True):
-            if row not in packed:
+            if row in packed:
+                _check_packed(row, path)
+            else:
                 _unpack(row, path, raw, trusted, keep=wishes.keep_archives)
     checksums = {row.name: expected_of(row, trusted).checksum for row in rows}
     tree = Tree(folder if packed else raw, tuple(row.name for row in packed))
@@ -170,6 +172,16 @@ def _unpack(row: Archive, path: Path, raw: Path, trusted: Path, *, keep: bool) -
     write_json(_note(raw, row), done | {"checksum": expected_of(row, trusted).checksum})
     if not keep:
         path.unlink()
+
+
+def _check_packed(row: Archive, path: Path) -> None:
+    """What unpacking would have refused is not read in its archive either."""
+    total = sum(member.bytes for member in listing(path))
+    if total > row.unpacked_limit:
+        raise RunFailed(
+            f"{path}: would unpack to {total:,} bytes, {row.unpacked_limit:,} are expected at most.\n"
+            "Download it again; if the archive is right, correct unpacked_limit in archives.csv."
+        )
 
 
 def _unpacked(raw: Path, row: Archive, trusted: Path) -> bool:
