@@ -32,7 +32,7 @@ def strong(
         images = color_jitter(images, generator, strength=jitter_strength)
     if blur_coin < blur_probability:
         low, high = blur_sigma
-        draws = torch.rand(len(images), generator=generator).to(images.device)
+        draws = torch.rand(len(images), generator=generator).to(images.device, non_blocking=True)
         images = gaussian_blur(images, low + draws * (high - low), radius=max(BLUR_RADIUS, math.ceil(4 * high)))
     return images
 
@@ -43,7 +43,7 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
     With strength s: brightness adds U(-s, s), contrast and saturation multiply by U(1 - s, 1 + s), hue turns by
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
-    amounts = ((2 * torch.rand(len(images), 4, generator=generator) - 1) * strength).to(images.device)
+    amounts = ((2 * torch.rand(len(images), 4, generator=generator) - 1) * strength).to(images.device, non_blocking=True)
     orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):
@@ -84,7 +84,7 @@ def _hue(image: Tensor, amount: Tensor) -> Tensor:
     )
     sixth = sixth + 6 * amount
     # Channel n of HSV's inverse: v - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + sixth) mod 6.
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=image.device, dtype=image.dtype)[:, None, None]
+    offsets = torch.arange(5, 0, -2, device=image.device, dtype=image.dtype)[:, None, None]  # 5, 3, 1
     k = torch.remainder(offsets + sixth, 6)
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 

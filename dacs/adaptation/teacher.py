@@ -20,6 +20,8 @@ class Teacher:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train(batch_norm == "batch")
         self.ema = ema
+        # A frozen scale or shift is the same in both for ever; in DeepLab these are two thirds of all tensors.
+        self.frozen = {name for name, weight in student.named_parameters() if not weight.requires_grad}
 
     @torch.no_grad()
     def follow(self, student: nn.Module, step: int) -> None:
@@ -29,10 +31,11 @@ class Teacher:
         """
         alpha = min(1 - 1 / (step + 1), self.ema)
         mine, theirs = self.network.state_dict(), student.state_dict()
-        floats = [name for name, value in mine.items() if value.is_floating_point()]
+        floats = [name for name, value in mine.items() if value.is_floating_point() and name not in self.frozen]
         torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], 1 - alpha)
-        for name in mine.keys() - set(floats):  # counts of batches seen
-            mine[name].copy_(theirs[name])
+        for name, value in mine.items():  # counts of batches seen
+            if not value.is_floating_point():
+                value.copy_(theirs[name])
 
 
 @torch.no_grad()
