@@ -114,8 +114,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """Count a run's predictions on labelled frames into confusion matrices."""
     from dacs.evaluation.evaluate import evaluate_run
 
-    settings = _settings(args)
-    evaluate_run(args.run_folder, args.index, args.out, batch=settings["batch"], frames=settings["frames"])
+    evaluate_run(args.run_folder, args.index, args.out, **_settings(args))
 
 
 def figures(args: argparse.Namespace) -> None:

@@ -347,7 +347,8 @@ def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "
     if verb == "adapt":
         return {"model": every["model"], "loop": every["loop"], "adapt": adapt_of(params, method)}
     if verb == "evaluate":
-        return {**every["evaluate"], "frames": params.figures.frames}
+        own = params.domains.get(domain)
+        return {**every["evaluate"], "frames": params.figures.frames, "absent": list(own.absent) if own else []}
     if verb in ("figures", "report"):
         return {"runs": every["runs"], "figures": every["figures"], "report": every["report"], "params": every}
     raise BadRequest(f"no settings for '{verb}'; {nearest(verb, ('world', 'remap', 'train', 'adapt', 'evaluate'))}")
@@ -356,6 +357,27 @@ def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "
 def origin(params: Params, domain: str) -> str:
     """Where the raw frames of a domain come from: world, download, own, or a folder."""
     return "own" if domain in params.domains else str(getattr(params.data.sources, domain))
+
+
+def splits_of(params: Params, domain: str) -> list[str]:
+    """The splits that `remap` prepares of a domain: train, val to measure on, oracle with the labels of train.
+
+    The domains that are always sources have their labels in train itself.
+    """
+    if domain in params.domains:
+        own = params.domains[domain]
+        return ["train", *(["val"] if own.val else []), *(["oracle"] if own.train.labels else [])]
+    return ["train", "val", "oracle"] if domain == "cityscapes" else ["train"]
+
+
+def labelled_split(params: Params, domain: str) -> str:
+    """The split of a domain that is learnt from with its labels."""
+    return "oracle" if "oracle" in splits_of(params, domain) else "train"
+
+
+def measured_split(params: Params, domain: str) -> str:
+    """The split of a target that is measured on; its training frames, without a verdict, where it has no val."""
+    return "val" if "val" in splits_of(params, domain) else "train"
 
 
 def adapt_of(params: Params, method: str) -> dict[str, Any]:
@@ -418,13 +440,7 @@ def _check(content: dict[str, Any], where: str) -> Params:
             f"params.yaml: {where}data.unpack is false, but SYNTHIA's archive is a RAR, which must be unpacked.\n"
             "Set data.unpack to true."
         )
-    for domain in domains_of(params):
-        size = params.domains[domain].size if domain in params.domains else getattr(params.remap, domain)
-        if any(crop > have for crop, have in zip(params.loop.crop, size, strict=True)):
-            raise BadRequest(
-                f"params.yaml: {where}loop.crop is {list(params.loop.crop)} (height, width), larger than the frames of "
-                f"{domain}, remap.{domain} = {list(size)}.\nMake the crop smaller or the frames larger."
-            )
+    _check_crop(params, where)
     if "naive" in params.runs.methods and params.loop.batch < 2:
         raise BadRequest(f"params.yaml: {where}loop.batch is 1; naive mixing needs two target frames, so 2 or more.")
     if params.loop.nesterov and not params.loop.momentum:
@@ -448,6 +464,25 @@ def _check_tasks(params: Params, where: str) -> None:
             raise BadRequest(f"params.yaml: {where}runs.tasks adapts '{source}' to itself; name another target.")
         if source in params.domains and not params.domains[source].train.labels:
             raise BadRequest(f"params.yaml: {where}domains.{source}.train has no labels; a source needs them.")
+        if "oracle" in params.runs.methods and "oracle" not in splits_of(params, target):
+            raise BadRequest(
+                f"params.yaml: {where}runs.methods names oracle, but domains.{target}.train has no labels to show it.\n"
+                "Leave oracle out, or give labels for the target's training images."
+            )
+
+
+def _check_crop(params: Params, where: str) -> None:
+    """Whether the crop fits into all frames; one's own have one size, which need not fit scales that are not chosen."""
+    for domain in domains_of(params):
+        own = params.domains.get(domain)
+        if own and where:
+            continue
+        key, size = (f"domains.{domain}.size", own.size) if own else (f"remap.{domain}", getattr(params.remap, domain))
+        if any(crop > have for crop, have in zip(params.loop.crop, size, strict=True)):
+            raise BadRequest(
+                f"params.yaml: {where}loop.crop is {list(params.loop.crop)} (height, width), larger than the frames of "
+                f"{domain}, {key} = {list(size)}.\nMake the crop smaller or the frames larger."
+            )
 
 
 def _check_own(params: Params, where: str) -> None:

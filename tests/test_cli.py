@@ -167,13 +167,14 @@ def test_verbs_make_a_run_its_verdict_and_its_predictions(
     adapted = json.dumps(tiny.settings("dacs", steps=2, init="source"))
     assert main(["train", "--settings", trained, *places, "--out", source]) == 0
     assert main(["adapt", "--method", "dacs", "--settings", adapted, *places, "--out", dacs, "--init", source]) == 0
+    judged = '{"batch": 2, "frames": 1, "labels": "prepared", "absent": []}'
     for run in (source, dacs):
         index = ["--index", str(ready / "cityscapes/val"), "--out", f"{run}/evaluation"]
-        assert main(["evaluate", "--settings", '{"batch": 2, "frames": 1}', "--run", run, *index]) == 0
+        assert main(["evaluate", "--settings", judged, "--run", run, *index]) == 0
     made = {path.relative_to(dacs).as_posix().split("/")[0] for path in Path(dacs).rglob("*") if path.is_file()}
     assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "mixing", "evaluation"}
     metrics = read_json(Path(dacs) / "evaluation/metrics.json")
-    assert set(metrics) == {"student", "teacher"}
+    assert set(metrics) == {"student", "teacher", "labels", "absent"}
     assert {"miou19", "miou16", "miou13", "accuracy", "iou"} <= set(metrics["student"])
     capsys.readouterr()
     assert main(["compare", source, dacs]) == 0

@@ -1,13 +1,15 @@
 """A run's networks against labelled frames: confusion matrices, scores, and a few predictions to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from dacs.data.dataset import Split
 from dacs.errors import RunFailed
@@ -21,30 +23,37 @@ from dacs.models.deeplab import Segmenter
 NETWORKS = {"student": "weights.safetensors", "teacher": "teacher.safetensors"}
 
 
-def evaluate_run(run: Path, split: Path, out: Path, *, batch: int, frames: int) -> None:
-    """Count the predictions of a run's student and teacher on a prepared labelled split.
+def evaluate_run(
+    run: Path, split: Path, out: Path, *, batch: int, frames: int, labels: str, absent: Sequence[str]
+) -> None:
+    """Count the predictions of a run's student and teacher on a prepared split.
 
-    Writes confusion.json ([true][predicted] counts), metrics.json (percent), and the student's predictions of
-    `frames` evenly spread frames as palette PNG of train ids. The networks are in evaluation mode; logits are
-    enlarged to the frames' size, and the labels are those of that size (authors' code: 512x1024).
+    Writes confusion.json ([true][predicted] counts), metrics.json (percent, and what was measured), and the student's
+    predictions of `frames` evenly spread frames as palette PNG of train ids. The networks are in evaluation mode.
+    `labels` says at which size pixels are counted: "prepared", that of the frames (authors' code: 512x1024), or "full",
+    that of the raw labels, to which logits are enlarged (AdaptSegNet, DAFormer: 1024x2048). Means leave out the classes
+    `absent` from the data set. Where the frames have no labels all counts are 0 and all scores None, and metrics.json
+    says so as `unmeasured`.
     """
     data = Split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shown = spread(frames, len(data))
+    numbers = list(range(len(data))) if data.labelled else shown
     matrices, figures = {}, {}
+    sizes: set[tuple[int, int]] = set()
     for role, file in NETWORKS.items():
         network = load(run, file).to(device)
         matrix = np.zeros((len(NAMES), len(NAMES)), dtype=np.int64)
-        for i, predicted in _predictions(network, data, batch, device):
-            truth = data.label(i)
-            if truth is None:
-                raise RunFailed(f"{split}: its frames have no labels to evaluate on.\nChoose a labelled split.")
-            matrix += count(truth.numpy(), predicted)
+        for i, logits in _logits(network, data, numbers, batch, device):
+            truth = _truth(data, i, labels)
+            if truth is not None:
+                matrix += count(truth, _classes(_enlarged(logits, truth.shape)))
+                sizes.add(truth.shape)
             if role == "student" and i in shown:
-                save_labels(predicted, out / "predictions" / f"{data.names[i]}.png")
-        matrices[role], figures[role] = matrix.tolist(), scores(matrix)
+                save_labels(_classes(logits), out / "predictions" / f"{data.names[i]}.png")
+        matrices[role], figures[role] = matrix.tolist(), scores(matrix, absent)
     write_json(out / "confusion.json", {"classes": list(NAMES), **matrices})
-    write_json(out / "metrics.json", figures)
+    write_json(out / "metrics.json", {**figures, **_measured(data, labels, sizes), "absent": list(absent)})
 
 
 def load(run: Path, file: str = "weights.safetensors") -> Segmenter:
@@ -61,13 +70,38 @@ def load(run: Path, file: str = "weights.safetensors") -> Segmenter:
 
 
 @torch.inference_mode()
-def _predictions(network: Segmenter, data: Split, batch: int, device: torch.device) -> Iterator[tuple[int, np.ndarray]]:
-    """The number of each frame and its predicted train ids, uint8 of shape (height, width)."""
-    for first in range(0, len(data), batch):
-        numbers = range(first, min(first + batch, len(data)))
-        images = torch.stack([data.image(i) for i in numbers]).to(device)
-        yield from zip(numbers, _classes(network, images), strict=True)
+def _logits(
+    network: Segmenter, data: Split, numbers: list[int], batch: int, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """The number of each frame and its logits, of shape (classes, height, width)."""
+    for first in range(0, len(numbers), batch):
+        some = numbers[first : first + batch]
+        images = torch.stack([data.image(i) for i in some]).to(device)
+        yield from zip(some, network(images.float() / 255), strict=True)
 
 
-def _classes(network: Segmenter, images: Tensor) -> np.ndarray:
-    return network(images.float() / 255).argmax(1).byte().cpu().numpy()
+def _truth(data: Split, number: int, labels: str) -> np.ndarray | None:
+    """Train ids of a frame at the size at which it is counted; None where nobody has labelled it."""
+    truth = data.full(number) if data.labelled and labels == "full" else data.label(number)
+    return None if truth is None else truth.numpy()
+
+
+def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinearly, as networks bring their logits to the size of a frame; of one frame, for that may be 160 MB."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=True)[0]
+
+
+def _classes(logits: Tensor) -> np.ndarray:
+    return logits.argmax(0).byte().cpu().numpy()
+
+
+def _measured(data: Split, labels: str, sizes: set[tuple[int, int]]) -> dict[str, Any]:
+    """At which sizes pixels were counted, height x width; or why none were."""
+    if not data.labelled:
+        domain, split = data.folder.absolute().parts[-2:]
+        why = f"No labels came with the {split} frames of {domain}, so nothing could be measured on them."
+        return {"labels": None, "unmeasured": why}
+    listed = [f"{height}x{width}" for height, width in sorted(sizes)]
+    return {"labels": f"{labels} {listed[0]}" if len(listed) == 1 else f"{labels}, {len(listed)} sizes"}

@@ -18,6 +18,7 @@ from dacs.adaptation.mixing import mix, strategies
 from dacs.adaptation.photometry import strong
 from dacs.adaptation.teacher import Teacher, label
 from dacs.data.dataset import Split
+from dacs.data.splits import measured
 from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
 from dacs.files import write_bytes, write_text
@@ -57,7 +58,7 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
     path = folder / "checkpoint.pt"
     if path.exists():
         checkpoint.restore(state, path, key)
-    monitor = Monitor(target / "val", frames=loop["monitor_frames"], threshold=part.get("threshold", 0.968))
+    monitor = Monitor(measured(target), frames=loop["monitor_frames"], threshold=part.get("threshold", 0.968))
     make = _adaptation if "adapt" in settings else _source_only
     step = make(state, card, source=source, target=target / "train", device=device, panels=folder / "mixing")
     progress = Progress(state.step, part["steps"], images=loop["batch"] * (2 if "adapt" in settings else 1))

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dacs.config import Params, load, settings_for
+from dacs.config import Params, labelled_split, load, measured_split, settings_for
+from dacs.data.splits import measured
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import atomic, digest, read_json, write_json
 from dacs.provenance import canonical, code_digest, short_digest
@@ -68,7 +69,7 @@ def describe(
 ) -> dict[str, Any]:
     """The card of a run: all that decides its result, and the key made of it."""
     loop = {name: value for name, value in settings["loop"].items() if name not in NO_EFFECT}
-    data = {"source": source, "validation": target / "val"}
+    data = {"source": source, "validation": measured(target)}
     if "adapt" in settings:
         data["target"] = target / "train"
     card = {
@@ -100,9 +101,10 @@ def plan(path: Path, ready: Path = Path("data/ready")) -> str:
 
 def _how_far(params: Params, task: str, method: str, seed: int, ready: Path) -> tuple[str, str]:
     """Key and state of one run of the plan."""
-    source, target = (ready / domain for domain in task.split("-"))
+    source, target = task.split("-")
     trains = method in ("source", "oracle")
-    split = target / "oracle" if method == "oracle" else source / "train"
+    teaching = target if method == "oracle" else source
+    split, folder = ready / teaching / labelled_split(params, teaching), ready / target
     settings = settings_for(params, "train" if trains else "adapt", method=method)
     init = None
     if not trains and settings["adapt"]["init"] == "source":
@@ -110,13 +112,14 @@ def _how_far(params: Params, task: str, method: str, seed: int, ready: Path) -> 
         if state != "done":
             return "", "waits for its source-only run"
         init = STORE / key
-    if not all((folder / "card.json").exists() for folder in (split, target / "train", target / "val")):
+    needed = (split, folder / "train", folder / measured_split(params, target))
+    if not all(path.exists() for path in (folder / "contract.json", *(part / "card.json" for part in needed))):
         return "", "waits for its data"
-    card = describe(method=method, settings=settings, seed=seed, source=split, target=target, init=init)
-    folder = STORE / card["key"]
-    if (folder / CARD).exists():
+    card = describe(method=method, settings=settings, seed=seed, source=split, target=folder, init=init)
+    kept = STORE / card["key"]
+    if (kept / CARD).exists():
         return card["key"], "done"
-    return card["key"], "begun; goes on from its checkpoint" if (folder / "checkpoint.pt").exists() else "to do"
+    return card["key"], "begun; goes on from its checkpoint" if (kept / "checkpoint.pt").exists() else "to do"
 
 
 def adopt(runs: Path) -> None:
