@@ -43,7 +43,8 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
     With strength s: brightness adds U(-s, s), contrast and saturation multiply by U(1 - s, 1 + s), hue turns by
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
-    amounts = ((2 * torch.rand(len(images), 4, generator=generator) - 1) * strength).to(images.device, non_blocking=True)
+    draws = torch.rand(len(images), 4, generator=generator)
+    amounts = ((2 * draws - 1) * strength).to(images.device, non_blocking=True)
     orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):
