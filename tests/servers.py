@@ -198,7 +198,7 @@ def said_gzipped(handler: Handler, body: bytes) -> None:
 
 def shifted(handler: Handler, body: bytes) -> None:
     """Another range than was asked for."""
-    first = handler.first() - 7
+    first = handler.first() + 7
     span = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}", "Content-Length": str(len(body) - first)}
     handler.answer(206, span, body[first:])
 

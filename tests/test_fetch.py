@@ -25,6 +25,7 @@ from dacs.acquire import fetch as module
 from dacs.acquire.archives import TABLE, Archive, read_table, terms_of
 from dacs.acquire.fetch import Patience, fetch
 from dacs.acquire.reply import seconds_of
+from dacs.acquire.trust import trust
 from dacs.errors import BadRequest, RunFailed
 
 BODY = b"PK\x03\x04" + random.Random(1).randbytes(300_000)
@@ -106,7 +107,6 @@ def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
         ([servers.cut(0), servers.cut(0)], ["", "", ""]),
         ([servers.status(500), servers.status(503)], ["", "", ""]),
         ([servers.cut(5000), servers.status(408), servers.status(429)], ["", *["bytes=5000-"] * 3]),
-        ([servers.silent(70)], ["", "bytes=70-"]),
         ([servers.cut(80), servers.status(416)], ["", "bytes=80-", ""]),
         ([servers.cut(80), servers.shifted], ["", "bytes=80-", ""]),
         ([servers.instead(BODY[:-9])], ["", ""]),
@@ -213,17 +213,41 @@ def test_a_body_that_is_too_long_is_cut_short(server: Server, tmp_path: Path, mo
     assert max(sizes) <= len(BODY)
 
 
-def test_a_file_that_changed_on_the_server_is_not_glued_of_two(server: Server, tmp_path: Path) -> None:
-    old = BODY[:-1] + b"?"
+OLD = BODY[:500] + b"?" + BODY[501:]  # of the same length as the new one
 
-    def ignores_if_range(handler: servers.Handler, body: bytes) -> None:
-        del handler.headers["If-Range"]
-        servers.whole(handler, body)
 
-    for act in (servers.whole, ignores_if_range):
-        folder = tmp_path / act.__name__ / "raw"
-        server.script.extend([lambda handler, body: servers.cut(1000)(handler, old), act])
-        check(folder, get(folder, unknown(server)))
+def cut_of_old(handler: servers.Handler, body: bytes) -> None:
+    servers.cut(1000)(handler, OLD)
+
+
+def deaf_to_if_range(handler: servers.Handler, body: bytes) -> None:
+    del handler.headers["If-Range"]
+    servers.whole(handler, body)
+
+
+@pytest.mark.parametrize(
+    ("act", "ranges"),
+    [(servers.whole, ["", "bytes=1000-"]), (deaf_to_if_range, ["", "bytes=1000-", ""])],
+)
+def test_a_file_that_changed_on_the_server_is_not_glued_of_two(
+    act: Act, ranges: list[str], server: Server, tmp_path: Path
+) -> None:
+    server.script.extend([cut_of_old, act])
+    check(tmp_path / "raw", get(tmp_path / "raw", unknown(server)))
+    assert server.ranges() == ranges
+
+
+def test_another_range_than_asked_for_is_not_glued_in(server: Server, tmp_path: Path) -> None:
+    server.script.extend([servers.cut(80), servers.shifted])
+    check(tmp_path / "raw", get(tmp_path / "raw", unknown(server)))
+    assert server.ranges() == ["", "bytes=80-", ""]
+
+
+def test_silence_is_borne_for_as_long_as_was_said(server: Server, tmp_path: Path) -> None:
+    server.script.extend([servers.silent(0), servers.silent(50)])
+    begin = time.monotonic()
+    check(tmp_path / "raw", get(tmp_path / "raw", row(server)))
+    assert 1 < time.monotonic() - begin < 15
 
 
 # ---- archives of which nothing is published
@@ -259,6 +283,16 @@ def test_what_is_trusted_is_sorted_and_kept_by_those_who_come_later(server: Serv
     trusted = json.loads((tmp_path / "trusted.json").read_text())
     assert list(trusted) == sorted(names)
     assert all(trusted[name]["sha256"] == hashlib.sha256(BODY + name.encode()).hexdigest() for name in names)
+
+
+def test_of_two_first_downloads_that_differ_the_later_one_is_refused(server: Server, tmp_path: Path) -> None:
+    trusted = tmp_path / "trusted.json"
+    trust(trusted, row(server), 9, "a" * 64)
+    trust(trusted, row(server), 9, "a" * 64)
+    before = trusted.read_text()
+    with pytest.raises(RunFailed, match=f"sha256 {'b' * 64}, but .* has noted {'a' * 64}"):
+        trust(trusted, row(server), 9, "b" * 64)
+    assert trusted.read_text() == before
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"x.zip": 3}', '{"x.zip": {"bytes": "9", "sha256": "a"}}'])
@@ -338,6 +372,7 @@ def test_a_wrong_copy_is_told_and_left_alone(content: bytes, server: Server, tmp
     with pytest.raises(RunFailed, match="a file is there that is not this archive") as caught:
         get(tmp_path / "raw", row(server))
     assert str(path) in str(caught.value)
+    assert f"{len(content)} bytes, expected {len(BODY)}" in str(caught.value) or len(content) == len(BODY)
     assert path.read_bytes() == content
     assert server.log == []
 
