@@ -115,8 +115,8 @@ def _name(cell: str) -> str:
 
 def _address(cell: str) -> str:
     parts = urlsplit(cell)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"address '{cell}' does not start with http:// or https:// and a host")
+    if not re.fullmatch(r"https?://[!-~]+", cell) or not parts.hostname:
+        raise ValueError(f"address '{cell}' is not http:// or https:// and a host, in ASCII without spaces")
     if parts.username or parts.password:
         raise ValueError("the address holds a user or a password, which must not be in a table")
     return cell
