@@ -243,7 +243,7 @@ def _bring_whole(archive: Archive, expected: Expected, partial: Path, work: Work
     backed = expected.checksum and not archive.login  # else TLS alone says who is speaking
     unverified = work.unverified if backed else frozenset()
     link = Link(work.patience.silence_s, work.patience.connect_s, unverified, work.stop.is_set)
-    with _bar(archive.name) as show:
+    with _bar(archive.name, most) as show:
         while not _is_whole(partial, goal):
             try:
                 _receive(archive, partial, goal, link, work.session, show)
@@ -335,9 +335,9 @@ def _digest(path: Path, kind: str, stopped: Callable[[], bool]) -> str:
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Show]:
-    """A progress bar in bytes, where a person watches."""
-    with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
+def _bar(name: str, there: int = 0) -> Iterator[Show]:
+    """A progress bar in bytes, where a person watches; those `there` before do not count as speed."""
+    with tqdm(desc=name, initial=there, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
 
         def show(there: int, total: int | None) -> None:
             bar.total = total
