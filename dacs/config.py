@@ -161,6 +161,8 @@ class Model(Section):
 class Loop(Section):
     batch: Count
     """Frames of each domain in a step."""
+    accumulate: Count
+    """Batches whose gradients are gathered before the weights move."""
     crop: Size
     """Height and width in pixels of the training crops."""
     flip: bool
@@ -187,6 +189,12 @@ class Loop(Section):
     """Processes that read ahead; no effect on the result."""
     device: Literal["auto", "cpu", "cuda"]
     """Where networks run."""
+    precision: Literal["fp32", "tf32", "bf16"]
+    """In which numbers networks compute; losses and weights are float32."""
+    channels_last: bool
+    """Whether channels lie together in memory; no effect on what is computed."""
+    compile: bool
+    """Whether torch.compile makes kernels for this very network."""
     log_every: Count
     """Steps between rows of log.csv."""
     checkpoint_every: Count

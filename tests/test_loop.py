@@ -20,10 +20,10 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from plain import Plain
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dacs.adaptation.masks import class_mask
 from dacs.cli import main
 from dacs.data.dataset import Split
 from dacs.data.stream import batches, seed_of
@@ -31,6 +31,7 @@ from dacs.errors import Interrupted, RunFailed
 from dacs.models.build import build
 from dacs.provenance import ROOT
 from dacs.training import loop
+from dacs.training import step as step_module
 from dacs.training.checkpoint import State
 
 CPU = torch.device("cpu")
@@ -99,14 +100,13 @@ CODE = {
 
 
 class Twin:
-    """One step after the other as section 2 of the fact sheet lists them."""
+    """The plain step of the benchmarks on the stream of a run, in float64."""
 
     def __init__(self, card: Card, ready: Path) -> None:
-        self.adapt, self.loop = card["settings"]["adapt"], card["settings"]["loop"]
-        self.seed, self.step = card["seed"], 0
-        self.student = build("small", aspp_branches=4, seed=seed_of(self.seed, "weights")).double().train()
-        self.teacher = copy.deepcopy(self.student).train(self.adapt["teacher_bn"] == "batch")
-        self.optimizer = torch.optim.SGD(self.student.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4)
+        self.adapt, self.loop, self.seed = card["settings"]["adapt"], card["settings"]["loop"], card["seed"]
+        student = build("small", aspp_branches=4, seed=seed_of(self.seed, "weights")).double().train()
+        optimizer = torch.optim.SGD(student.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4)
+        self.plain = Plain(student, optimizer, self.adapt, taps=11)
         self.sources = self.stream("source", ready / "gta5/train")
         self.targets = self.stream("target", ready / "cityscapes/train")
 
@@ -116,49 +116,12 @@ class Twin:
         return batches(Split(folder), seed=seed, batch=self.loop["batch"], crop=crop, start_step=0, flip=flip)
 
     def once(self) -> dict[str, Any]:
-        adapt = self.adapt
-        x_s, y_s = next(self.sources)
-        x_t = next(self.targets).image.double()
-        x_s = x_s.double()
-        with torch.no_grad():
-            p_t = torch.softmax(self.teacher(x_t), dim=1)
-        confidence, y_hat = p_t.max(dim=1)
-        generator = torch.Generator().manual_seed(seed_of(self.seed, "mix", self.step))
-        mask = class_mask(y_s, generator, draw_void=adapt["draw_void"]).double()  # the draw has tests of its own
-        x_m = mask[:, None] * x_s + (1 - mask[:, None]) * x_t
-        y_m = (mask * y_s + (1 - mask) * y_hat).long()
-        confident = (confidence >= adapt["threshold"]).double()
-        if adapt["lambda_counts"] == "mixed":
-            confident = mask * 1.0 + (1 - mask) * confident
-        share = [confident[j].sum() / confident[j].numel() for j in range(len(x_s))]
-        if adapt["lambda_scope"] == "batch":
-            share = [confident.sum() / confident.numel()] * len(x_s)
-        weight = torch.stack([share[j] * torch.ones_like(mask[j]) for j in range(len(x_s))])
-        if adapt["lambda_applies_to"] == "target":
-            weight = mask * 1.0 + (1 - mask) * weight
-        x_m = loop.strong(
-            x_m,
-            generator,
-            jitter_probability=adapt["jitter_probability"],
-            jitter_strength=adapt["jitter_strength"],
-            blur_probability=adapt["blur_probability"],
-            blur_sigma=tuple(adapt["blur_sigma"]),
-        )
-        loss_source = F.cross_entropy(self.student(x_s), y_s, ignore_index=255)
-        cross_entropy = F.cross_entropy(self.student(x_m), y_m, ignore_index=255, reduction="none")
-        loss_mixed = (weight * cross_entropy).sum() / weight.numel()
-        self.optimizer.zero_grad()
-        (loss_source + loss_mixed).backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = adapt["lr"] * (1 - self.step / adapt["steps"]) ** 0.9
-        self.optimizer.step()
-        alpha = min(1 - 1 / (self.step + 1), 0.99)
-        student = self.student.state_dict()
-        for name, value in self.teacher.state_dict().items():
-            if value.is_floating_point():
-                value.copy_(alpha * value + (1 - alpha) * student[name])
-        self.step += 1
-        return {"loss_source": loss_source, "loss_mixed": loss_mixed, "lambda": sum(share) / len(share), "mixed": x_m}
+        image, truth = next(self.sources)
+        target = next(self.targets).image
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "mix", self.plain.steps))
+        for group in self.plain.optimizer.param_groups:
+            group["lr"] = self.adapt["lr"] * (1 - self.plain.steps / self.adapt["steps"]) ** 0.9
+        return self.plain.step(image.double(), truth, target.double(), generator)
 
 
 @pytest.mark.parametrize("augmented", [0.0, 1.0], ids=["plain", "augmented"])
@@ -183,15 +146,18 @@ def test_the_step_equals_its_plain_twin(
     lambdas = []
     for _ in range(5):
         loop.set_rate(state.optimizer, loop.rate(state.step, steps=adapt["steps"], power=0.9, warmup=0))
+        state.optimizer.zero_grad()
         found = step(state) | {"mixed": seen[-1]}
+        state.optimizer.step()
         state.teacher.follow(state.student, state.step)
         state.step += 1
         for name, wanted in twin.once().items():
             assert (found[name] - wanted).abs().max() < 1e-9, name
         lambdas.append(found["lambda"].item())
-        for (name, ours), plain in zip(state.student.named_parameters(), twin.student.parameters(), strict=True):
+        student, teacher = twin.plain.student, twin.plain.teacher
+        for (name, ours), plain in zip(state.student.named_parameters(), student.parameters(), strict=True):
             assert (ours.grad - plain.grad).abs().max() < 1e-9, name
-        for ours, plain in ((state.student, twin.student), (state.teacher.network, twin.teacher)):
+        for ours, plain in ((state.student, student), (state.teacher.network, teacher)):
             for name, value in ours.state_dict().items():
                 if value.is_floating_point():
                     assert (value - plain.state_dict()[name]).abs().max() < 1e-9, name
@@ -284,6 +250,7 @@ KILLED = """
 import os, signal, sys
 from dacs.cli import main
 from dacs.training import loop
+from dacs.training import step as step_module
 rate, fatal, number = loop.rate, int(sys.argv[1]), getattr(signal, sys.argv[2])
 def watched(done, **kinds):
     if done + 1 == fatal:
@@ -491,12 +458,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     loss: str, method: str, bad: float, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first bad step is named, though it is noticed later, when the next row or checkpoint is due."""
-    real, calls = getattr(loop, loss), itertools.count(1)
+    real, calls = getattr(step_module, loss), itertools.count(1)
 
     def poisoned(*arguments: Tensor) -> Tensor:
         return real(*arguments) * (bad if next(calls) >= 5 else 1.0)
 
-    monkeypatch.setattr(loop, loss, poisoned)
+    monkeypatch.setattr(step_module, loss, poisoned)
     card = tiny.card(method, loop={"log_every": 100, "checkpoint_every": 2}, steps=9)
     with pytest.raises(RunFailed, match=rf"loss_\w+ is {bad} at step 5; training stopped") as caught:
         train(tmp_path, card, ready)
@@ -504,7 +471,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
     assert set(tiny.contents(tmp_path)) == {"checkpoint.pt"}
 
-    monkeypatch.setattr(loop, loss, real)
+    monkeypatch.setattr(step_module, loss, real)
     assert train(tmp_path, card, ready) == train(tmp_path / "whole", card, ready)
 
 
@@ -655,3 +622,63 @@ def test_the_results_are_weights_of_both_networks(
     assert set(one) == set(other) == names
     assert any(not torch.equal(one[name], other[name]) for name in names)
     assert not (tmp_path / "settings.json").exists()  # the card is the store's to write, last
+
+
+# ---- batches, gathered steps, and other numbers
+
+
+def test_a_gathered_step_has_the_gradients_of_its_batches_and_moves_once(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two batches of two with each loss halved: gradients add up, weights move once."""
+    card = tiny.card("dacs", 3, {"accumulate": 2})
+    adapt, settings = card["settings"]["adapt"], card["settings"]
+    source, target = ready / "gta5/train", ready / "cityscapes/train"
+    plain = copy.deepcopy(card)
+    plain["settings"]["loop"]["accumulate"] = 1
+    found = {}
+    for name, each in (("gathered", card), ("one by one", plain)):
+        state = loop._start(each["settings"], adapt, 3, None, CPU)
+        for module in state.student.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 0.0  # the teacher reads running statistics
+        step = loop._adaptation(state, each, source=source, target=target, device=CPU, panels=tmp_path / "mixing")
+        losses = [step(state)]
+        if name == "one by one":
+            state.step = 1  # the second batch's draws, at the same weights
+            losses.append(step(state))
+        scale = 1.0 if name == "gathered" else 0.5
+        gradients = [weight.grad * scale for weight in state.student.parameters() if weight.grad is not None]
+        found[name] = (gradients, {key: sum(loss[key] for loss in losses) * scale for key in losses[0]})
+    assert settings["loop"]["accumulate"] == 2
+    for ours, wanted in zip(found["gathered"][0], found["one by one"][0], strict=True):
+        assert torch.allclose(ours, wanted, atol=1e-6)
+    for key, value in found["gathered"][1].items():
+        assert torch.allclose(value, found["one by one"][1][key], atol=1e-6), key
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_any_batch_size_works(batch: int, ready: Path, tmp_path: Path) -> None:
+    assert len(rows(train(tmp_path, tiny.card("dacs", 0, {"batch": batch}, steps=2), ready))) == 1
+
+
+def test_a_gathered_run_cut_in_two_is_the_same_run(
+    ready: Path, tmp_path: Path, at_step: Callable[[int, Callable[[], None]], None]
+) -> None:
+    whole = train(tmp_path / "whole", tiny.card("dacs", 0, {"accumulate": 2}), ready)
+    at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", tiny.card("dacs", 0, {"accumulate": 2}), ready)
+    assert train(tmp_path / "cut", tiny.card("dacs", 0, {"accumulate": 2}), ready) == whole
+
+
+def test_bfloat16_computes_networks_only_and_stays_near(ready: Path, tmp_path: Path) -> None:
+    full = train(tmp_path / "fp32", tiny.card("dacs", steps=3), ready)
+    half = train(tmp_path / "bf16", tiny.card("dacs", 0, {"precision": "bf16"}, steps=3), ready)
+    assert weights(half) != weights(full)
+    for name in ("weights", "teacher"):
+        ours, theirs = (load_file(tmp_path / kind / f"{name}.safetensors") for kind in ("bf16", "fp32"))
+        for key, value in ours.items():
+            assert value.dtype == theirs[key].dtype
+            assert torch.allclose(value.float(), theirs[key].float(), atol=0.05), key
+    assert all(math.isfinite(float(row["loss_mixed"])) for row in rows(half))

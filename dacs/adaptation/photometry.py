@@ -44,7 +44,7 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
     draws = torch.rand(len(images), 4, generator=generator)
-    amounts = ((2 * draws - 1) * strength).to(images.device, non_blocking=True)
+    amounts = ((2 * draws - 1) * strength).to(images, non_blocking=True)
     orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):

@@ -1,12 +1,13 @@
 """The teacher: a moving average of the student that labels target frames."""
 
 import copy
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
 
-from dacs.scene import Images, Scene
+from dacs.scene import Images, Logits, Scene
 
 
 class Teacher:
@@ -39,7 +40,7 @@ class Teacher:
 
 
 @torch.no_grad()
-def label(network: nn.Module, images: Images) -> Scene:
+def label(network: Callable[[Images], Logits], images: Images) -> Scene:
     """The images with each pixel's most probable class and its probability: pseudo-labels and confidence."""
     confidence, classes = network(images).softmax(1).max(1)
     return Scene(images, classes, confidence)

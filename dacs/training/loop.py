@@ -12,24 +12,21 @@ from safetensors.torch import load_file
 from safetensors.torch import save as packed
 from torch import Tensor
 
-from dacs.adaptation.losses import mixed_loss, pixel_weights, source_loss
-from dacs.adaptation.masks import Mask
-from dacs.adaptation.mixing import mix, strategies
-from dacs.adaptation.photometry import strong
-from dacs.adaptation.teacher import Teacher, label
+from dacs.adaptation.mixing import strategies
+from dacs.adaptation.teacher import Teacher
 from dacs.data.dataset import Split
 from dacs.data.splits import measured
 from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
 from dacs.files import write_bytes, write_text
 from dacs.models.build import build
-from dacs.scene import Scene
 from dacs.training import checkpoint
 from dacs.training.checkpoint import State
 from dacs.training.monitor import Monitor
 from dacs.training.panels import save_mixing
 from dacs.training.progress import Progress, stop_signals
 from dacs.training.schedule import optimizer_for, rate, set_rate
+from dacs.training.step import Losses, Networks, adaptation, supervised
 
 COLUMNS = (
     "step",
@@ -41,7 +38,6 @@ COLUMNS = (
     "confident_accuracy",
     "confident_share",
 )
-Losses = dict[str, Tensor]  # scalars where they were computed; read when a row is due
 Step = Callable[[State], Losses]
 
 
@@ -68,7 +64,9 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
                 state.optimizer,
                 rate(state.step, steps=part["steps"], power=loop["poly_power"], warmup=loop["warmup"]),
             )
+            state.optimizer.zero_grad()
             state.pending.append(step(state))
+            state.optimizer.step()
             state.teacher.follow(state.student, state.step)
             state.step += 1
 
@@ -128,15 +126,16 @@ def _source_only(
     state: State, card: dict[str, Any], *, source: Path, target: Path, device: torch.device, panels: Path
 ) -> Step:
     """Source-only training: cross-entropy on labelled frames."""
+    loop = card["settings"]["loop"]
+    networks = networks_of(state, loop, device)
     frames = _frames("source", source, card, state.step)
 
     def step(state: State) -> Losses:
-        image, truth = _to(next(frames), device)
-        loss = source_loss(state.student(image), truth)
-        state.optimizer.zero_grad()
-        loss.backward()
-        state.optimizer.step()
-        return {"loss_source": loss.detach()}
+        parts = []
+        for _ in range(loop["accumulate"]):
+            image, truth = _to(next(frames), device)
+            parts.append(supervised(networks, image, truth, share=1 / loop["accumulate"]))
+        return _together(parts)
 
     return step
 
@@ -145,7 +144,8 @@ def _adaptation(
     state: State, card: dict[str, Any], *, source: Path, target: Path, device: torch.device, panels: Path
 ) -> Step:
     """DACS and its kin: the same, and cross-entropy on mixed frames whose labels are partly the teacher's."""
-    adapt = card["settings"]["adapt"]
+    adapt, loop = card["settings"]["adapt"], card["settings"]["loop"]
+    networks = networks_of(state, loop, device)
     strategy = strategies(
         draw_void=adapt["draw_void"], cow_sigma=tuple(adapt["cow_sigma"]), cow_share=adapt["cow_share"]
     )[card["method"]]
@@ -153,50 +153,46 @@ def _adaptation(
     targets = _frames("target", target, card, state.step)
 
     def step(state: State) -> Losses:
-        generator = torch.Generator().manual_seed(seed_of(card["seed"], "mix", state.step))
-        image, truth = _to(next(sources), device)
-        source_scene = Scene(image, truth, torch.ones_like(image[:, 0]))
-        target_scene = label(state.teacher.network, _to(next(targets), device)[0])
-        mixed, mask, true = mix(strategy, source_scene, target_scene, generator)
-        weights, share = _weights(mixed, target_scene, true, adapt)
-        augmented = _strong(mixed, generator, adapt)
-
-        # One backward each: the same gradients as of the sum, in half of the memory.
-        state.optimizer.zero_grad()
-        loss_source = source_loss(state.student(image), truth)
-        loss_source.backward()
-        loss_mixed = adapt["consistency_weight"] * mixed_loss(state.student(augmented), mixed.label, weights)
-        loss_mixed.backward()
-        state.optimizer.step()
+        parts = []
+        for part in range(loop["accumulate"]):
+            number = state.step * loop["accumulate"] + part
+            generator = torch.Generator().manual_seed(seed_of(card["seed"], "mix", number))
+            image, truth = _to(next(sources), device)
+            pixels = _to(next(targets), device)[0]
+            losses, seen = adaptation(
+                networks,
+                image,
+                truth,
+                pixels,
+                generator,
+                strategy=strategy,
+                adapt=adapt,
+                share=1 / loop["accumulate"],
+            )
+            parts.append(losses)
         if state.step + 1 == adapt["steps"]:
-            save_mixing(panels, source_scene, target_scene, mixed, augmented, mask)
-        return {"loss_source": loss_source.detach(), "loss_mixed": loss_mixed.detach(), "lambda": share.mean()}
+            save_mixing(panels, *seen)
+        return _together(parts)
 
     return step
 
 
-def _weights(mixed: Scene, target: Scene, true: Mask, adapt: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    return pixel_weights(
-        mixed,
-        target,
-        true,
-        threshold=adapt["threshold"],
-        pixel_weight=adapt["pixel_weight"],
-        lambda_scope=adapt["lambda_scope"],
-        lambda_counts=adapt["lambda_counts"],
-        lambda_applies_to=adapt["lambda_applies_to"],
-    )
+def networks_of(state: State, loop: dict[str, Any], device: torch.device) -> Networks:
+    """Student and teacher as the step calls them; the compiled ones share the weights of those that are kept."""
+    student, teacher = state.student, state.teacher.network
+    if loop["channels_last"]:
+        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.set_float32_matmul_precision("high" if loop["precision"] == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = loop["precision"] == "tf32"
+    if loop["compile"]:
+        return Networks(torch.compile(student), torch.compile(teacher), loop["precision"])
+    return Networks(student, teacher, loop["precision"])
 
 
-def _strong(mixed: Scene, generator: torch.Generator, adapt: dict[str, Any]) -> Tensor:
-    return strong(
-        mixed.image,
-        generator,
-        jitter_probability=adapt["jitter_probability"],
-        jitter_strength=adapt["jitter_strength"],
-        blur_probability=adapt["blur_probability"],
-        blur_sigma=tuple(adapt["blur_sigma"]),
-    )
+def _together(parts: list[Losses]) -> Losses:
+    """Sums over the batches of a step, each of which brought its share."""
+    return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 
 
 def _frames(role: str, folder: Path, card: dict[str, Any], start: int) -> Iterator[Batch]:
@@ -207,7 +203,7 @@ def _frames(role: str, folder: Path, card: dict[str, Any], start: int) -> Iterat
         seed=seed_of(card["seed"], role),
         batch=loop["batch"],
         crop=tuple(loop["crop"]),
-        start_step=start,
+        start_step=start * loop["accumulate"],
         flip=loop["flip"],
         workers=loop["workers"],
     )
@@ -231,10 +227,10 @@ def _refuse_infinite(state: State, path: Path) -> None:
     Asked only when a row or a checkpoint is due, to spare the GPU.
     """
     found = [
-        f"{name} is {loss.item()} at step {step}"
+        f"{name} is {value} at step {step}"
         for step, losses in enumerate(state.pending, state.step - len(state.pending) + 1)
-        for name, loss in losses.items()
-        if not math.isfinite(loss.item())
+        for name, value in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True)
+        if not math.isfinite(value)
     ]
     if not all(weight.isfinite().all() for weight in state.student.parameters()):
         found.append(f"weights are not finite after step {state.step}")
