@@ -33,9 +33,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand(rules.world.output.receipt, domain=[*SOURCES, TARGET]),
-        expand(rules.remap.output, domain=SOURCES),
-        expand(rules.remap_target.output, domain=TARGET),
+        expand(rules.world.output.receipt, domain=DOMAINS),
+        ready(),
         each(rules.train.output, TRAINED),
         each(rules.adapt.output, ADAPTED),
         each(rules.evaluate.output, METHODS),

@@ -131,15 +131,7 @@ def report(args: argparse.Namespace) -> None:
 
     settings = _settings(args)
     params = settings["params"]
-    write(
-        args.reports,
-        args.runs,
-        args.out,
-        **settings["runs"],
-        scale=params["scale"],
-        params=params,
-        origins=params["data"]["sources"],
-    )
+    write(args.reports, args.runs, args.out, **settings["runs"], scale=params["scale"], params=params)
 
 
 def predict(args: argparse.Namespace) -> None:

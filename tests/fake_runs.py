@@ -85,6 +85,7 @@ def ready(folder: Path, size: tuple[int, int], frames: int) -> dict[str, np.ndar
     ):
         labels = [street(generator, size, clutter=4 + 10 * (domain != "synthia")) for _ in range(frames)]
         card(folder / domain / split / "card.json", domain, split, labels, 8.0 * number)
+        contract(folder / domain / "contract.json", domain, frames)
     truths = {f"zurich_{index:06}_000019": label for index, label in enumerate(labels)}
     index = [("image", "label")]
     for stem, label in truths.items():
@@ -118,6 +119,28 @@ def card(path: Path, domain: str, split: str, labels: list[np.ndarray], shift: f
     )
 
 
+def contract(path: Path, domain: str, frames: int, **changes: object) -> None:
+    """What was found of a domain, as `remap` leaves it."""
+    write_json(
+        path,
+        {
+            "domain": domain,
+            "origin": "world",
+            "layout": "images with labels",
+            "frames": {"train": frames} | ({"val": frames} if domain == "cityscapes" else {}),
+            "published": {},
+            "sizes": {"96x48": frames},
+            "unpublished_sizes": [],
+            "ids": {"7": 4000, "11": 3000, "23": 2000, "3": 4},
+            "dropped": [],
+            "mended": [],
+            "kept": [],
+            "verdict": "rendered here",
+        }
+        | changes,
+    )
+
+
 def run(folder: Path, task: str, method: str, seed: int, truths: dict[str, np.ndarray]) -> None:
     """All that the report reads of one run."""
     generator = np.random.default_rng([seed, sorted(SKILL).index(method), len(task)])
@@ -141,7 +164,8 @@ def evaluate(folder: Path, method: str, truths: dict[str, np.ndarray], generator
                 save(folder / f"predictions/{stem}.png", said)
     content = {"classes": NAMES} | {network: total.tolist() for network, total in counts.items()}
     write_json(folder / "confusion.json", content)
-    write_json(folder / "metrics.json", {})
+    size = "x".join(map(str, next(iter(truths.values())).shape))
+    write_json(folder / "metrics.json", {"labels": f"prepared {size}", "absent": []})
 
 
 def log(path: Path, method: str, generator: np.random.Generator) -> None:

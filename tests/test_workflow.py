@@ -216,7 +216,8 @@ verb, options = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2]))
 out, begun = Path(options["--out"]), time.time()
 names = {
     "world": ["manifest.json"],
-    "remap": [f"{split}/{name}" for split in ("train", "val", "oracle") for name in ("index.csv", "card.json")],
+    "remap": ["contract.json"]
+    + [f"{split}/{name}" for split in ("train", "val", "oracle") for name in ("index.csv", "card.json")],
     "train": ["weights.safetensors", "teacher.safetensors", "settings.json", "log.csv"],
 }[verb]
 time.sleep(verb == "train")

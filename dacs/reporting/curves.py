@@ -12,12 +12,15 @@ PANES = {  # column → what it is, and its unit
     "loss_mixed": "loss on mixed frames",
     "lambda": "λ, the weight of the mixed loss",
     "pseudo_accuracy": "pseudo-labels that are right, %",
+    "confident_share": "pixels of which the teacher is confident, %",  # shown where nobody knows which are right
 }
 
 
 def curves(task: str, table: pd.DataFrame, hero: str | None) -> tuple[Figure, str] | None:
     """A pane for each of `PANES` that was logged, a line for each method; None where nothing was logged."""
     panes = [name for name in PANES if name in table and table[name].notna().any()]
+    if "pseudo_accuracy" in panes and "confident_share" in panes:
+        panes.remove("confident_share")
     if not panes:
         return None
     figure = Figure(figsize=(WIDTH, 0.55 + 1.35 * len(panes)))

@@ -1,7 +1,9 @@
 """Runs and cards → tables, metrics.json and figures. Reads JSON, CSV and PNG; needs neither torch nor a GPU."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,9 +12,9 @@ from dacs.files import write_json
 from dacs.reporting import pictures, plots, tables
 from dacs.reporting import runs as reading
 from dacs.reporting.curves import curves
-from dacs.reporting.names import PASTES_SOURCE, hero, method, ordered, source_of, task_title
+from dacs.reporting.names import PASTES_SOURCE, hero, method, ordered, source_of, target_of, task_title
 from dacs.reporting.pictures import Tile
-from dacs.reporting.runs import Run
+from dacs.reporting.runs import Frame, Run
 from dacs.reporting.similarity import similarity_table
 from dacs.reporting.similarity_plot import similarity
 from dacs.reporting.style import look, save_plot, save_sheet, save_tile
@@ -49,7 +51,8 @@ def make(
             first = [run for run in read if run.task == task and run.seed == seeds[0]]
             entries += _mixing(figures, task, first, dpi)
             entries += _predictions(figures, task, first, ready, frames, dpi)
-        entries += _similarity(figures, numbers, methods)
+        for target in dict.fromkeys(map(target_of, tasks)):
+            entries += _similarity(figures, target, numbers, methods)
     write_json(figures / "index.json", entries)
     summary = numbers.pop("summary")
     written = tables.write_all(out / "tables", numbers | {"summary": summary})
@@ -61,16 +64,23 @@ def make(
 def _tables(read: Sequence[Run], ready: Path, tasks: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Every table of the report, by the name of its file."""
     scores = tables.score_table(read)
-    cards = {source_of(task): reading.card(ready, source_of(task), "train") for task in tasks}
+    cards = {(source_of(task), target_of(task)): _cards(ready, source_of(task), target_of(task)) for task in tasks}
     return {
         "iou": tables.iou_table(read),
         "scores": scores,
         "summary": tables.summary_table(scores),
         "curves": tables.curve_table(read),
         "conflation": tables.conflation_table(read),
-        "similarity": similarity_table(cards, reading.card(ready, "cityscapes", "val")),
+        "similarity": similarity_table(cards),
         "data": tables.data_table(ready, tasks),
+        "contract": tables.contract_table(ready, tasks),
     }
+
+
+def _cards(ready: Path, source: str, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is known of the frames that are learnt from, and of those that are measured on."""
+    pairs = (source, reading.labelled(ready, source)), (target, reading.measured(ready, target))
+    return reading.card(ready, *pairs[0]), reading.card(ready, *pairs[1])
 
 
 def _of_task(numbers: dict[str, pd.DataFrame], task: str) -> dict[str, pd.DataFrame]:
@@ -78,28 +88,30 @@ def _of_task(numbers: dict[str, pd.DataFrame], task: str) -> dict[str, pd.DataFr
 
 
 def _plots(out: Path, task: str, numbers: dict[str, pd.DataFrame], methods: Sequence[str]) -> list[Entry]:
-    """The plots of one task; those that need a method that was not run are left out."""
-    best = hero(methods)
+    """The plots of one task; left out are those of a method that was not run, or of numbers that nobody measured."""
+    best, measured = hero(methods), bool(numbers["scores"]["labels"].notna().all())
     drawn: dict[str, tuple[Figure, str] | None] = {
-        "miou": plots.miou(task, numbers["scores"]),
+        "miou": plots.miou(task, numbers["scores"]) if measured else None,
         "curves": curves(task, numbers["curves"], best),
-        "conflation": plots.conflation(task, numbers["conflation"]),
+        "conflation": plots.conflation(task, numbers["conflation"]) if measured else None,
     }
-    if best and "source" in methods:
+    if measured and best and "source" in methods:
         drawn["classes"] = plots.classes(task, numbers["iou"], best)
     return [_save(out, kind, task, figure, alt) for kind, (figure, alt) in _present(drawn)]
 
 
-def _similarity(out: Path, numbers: dict[str, pd.DataFrame], methods: Sequence[str]) -> list[Entry]:
-    """Distances of the sources beside the gain from each, both counted over the 16 classes all domains share."""
+def _similarity(out: Path, target: str, numbers: dict[str, pd.DataFrame], methods: Sequence[str]) -> list[Entry]:
+    """Distances of the sources to a target beside the gain from each, over the 16 classes of all published sets."""
     best = hero(methods)
     means = numbers["summary"].set_index(["task", "method"])["miou16"].round(2)  # as metrics.json has them
     gains = {}
     if best and "source" in methods:
-        tasks = dict.fromkeys(numbers["summary"]["task"])
-        gains = {source_of(task): float(means[task, best] - means[task, "source"]) for task in tasks}
-    figure, alt = similarity(numbers["similarity"], gains, best)
-    return [_save(out, "similarity", "", figure, alt)]
+        tasks = [task for task in dict.fromkeys(numbers["summary"]["task"]) if target_of(task) == target]
+        found = {source_of(task): float(means[task, best] - means[task, "source"]) for task in tasks}
+        gains = {source: gain for source, gain in found.items() if math.isfinite(gain)}
+    table = numbers["similarity"]
+    figure, alt = similarity(target, table[table["target"] == target], gains, best)
+    return [_save(out, "similarity", target, figure, alt)]
 
 
 def _mixing(out: Path, task: str, runs: Sequence[Run], dpi: int) -> list[Entry]:
@@ -125,8 +137,8 @@ def _mixing(out: Path, task: str, runs: Sequence[Run], dpi: int) -> list[Entry]:
 
 
 def _predictions(out: Path, task: str, runs: Sequence[Run], ready: Path, count: int, dpi: int) -> list[Entry]:
-    """Predictions on a few validation frames, and the frame among them with most sidewalk called road."""
-    shown, known = reading.stems(runs)[:count], reading.validation(ready)
+    """Predictions on a few frames of the target, and the frame among them with most sidewalk called road."""
+    shown, known = reading.stems(runs)[:count], reading.frames(ready, target_of(task))
     frames = {stem: known[stem] for stem in shown if stem in known}
     if not frames:
         return []
@@ -135,12 +147,10 @@ def _predictions(out: Path, task: str, runs: Sequence[Run], ready: Path, count: 
     entries = [_save_sheet(out, "predictions", task, list(groups.values()), title, dpi)]
     for stem, tiles in groups.items():
         entries += _save_tiles(out, "predictions", task, stem, tiles)
-    return entries + _confusions(out, task, runs, frames, dpi)
+    return entries + _confusions(out, task, runs, {stem: f for stem, f in frames.items() if f.label}, dpi)
 
 
-def _confusions(
-    out: Path, task: str, runs: Sequence[Run], frames: dict[str, tuple[Path, Path]], dpi: int
-) -> list[Entry]:
+def _confusions(out: Path, task: str, runs: Sequence[Run], frames: dict[str, Frame], dpi: int) -> list[Entry]:
     """Road and sidewalk in the frame where naive mixing, or else the weakest-sorted method, confuses them most."""
     suspect = next((run for run in runs if run.method == "naive"), runs[0])
     stem = pictures.worst_frame(suspect, frames)

@@ -33,7 +33,14 @@ METHODS = {
 PASTES_SOURCE = ("cutmix", "cowmix", "dacs")
 
 DOMAINS = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
-DOMAIN_COLORS = {"gta5": ("#8a3d10", "#e0925f"), "synthia": ("#12868b", "#5fd0d3")}  # on white, on dark
+DOMAIN_COLORS = {  # on white, on dark
+    "gta5": ("#8a3d10", "#e0925f"),
+    "synthia": ("#12868b", "#5fd0d3"),
+    "cityscapes": ("#5c6b14", "#b9c860"),
+    "own-1": ("#9a2c63", "#ee93bd"),  # data sets of one's own, in the order in which they are named
+    "own-2": ("#4a4fa8", "#a9aef5"),
+    "own-3": ("#8a6a00", "#dfbf52"),
+}
 INK, MUTED, GRID, PAPER = "#1f2328", "#626c77", "#e3e7eb", "#ffffff"
 WORSE = "#b3261e"  # a change for the worse
 RIGHT, WRONG, BACK = (64, 132, 214), (224, 82, 6), (240, 200, 40)  # sidewalk found, called road; road called sidewalk
@@ -68,9 +75,26 @@ def source_of(task: str) -> str:
     return task.split("-")[0]
 
 
+def target_of(task: str) -> str:
+    """The target domain of a task."""
+    return task.split("-")[1]
+
+
+def domain_label(domain: str) -> str:
+    """A domain as a person writes it; one's own by its own name."""
+    return DOMAINS.get(domain, domain.replace("_", " "))
+
+
+def domain_colors(domains: Sequence[str]) -> dict[str, str]:
+    """The colour of each domain on white; one's own share three."""
+    own = [name for name in domains if name not in DOMAINS]
+    places = {name: f"own-{1 + number % 3}" for number, name in enumerate(own)}
+    return {name: DOMAIN_COLORS[places.get(name, name)][0] for name in domains}
+
+
 def task_title(task: str) -> str:
     """A task as a person writes it: GTA5 → Cityscapes."""
-    return " → ".join(DOMAINS.get(domain, domain) for domain in task.split("-"))
+    return " → ".join(map(domain_label, task.split("-")))
 
 
 def class_set(task: str) -> str:

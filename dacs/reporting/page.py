@@ -13,9 +13,9 @@ from dacs.files import read_json, write_text
 from dacs.labels import CLASSES
 from dacs.reporting import embed, rows, words
 from dacs.reporting import runs as reading
-from dacs.reporting.names import BACK, DOMAINS, RIGHT, WRONG, hero, method, ordered
+from dacs.reporting.names import BACK, RIGHT, WRONG, domain_label, hero, method, ordered, source_of, target_of
 
-TABLES = ("iou", "conflation", "similarity", "data")
+TABLES = ("iou", "scores", "conflation", "similarity", "data", "contract")
 SETTINGS = {  # what a reader asks first: path in params → how it is called
     "model.network": "network",
     "loop.batch": "frames of each domain in a step",
@@ -41,15 +41,15 @@ def write(
     seeds: Sequence[int],
     scale: str,
     params: dict[str, Any],
-    origins: dict[str, str],
 ) -> None:
     """Write the page to `out`, from `reports` as `figures.make` left it and the cards of the listed runs.
 
-    `params` are the resolved ones, shown whole; `origins` says of each domain whether it is the built-in "world".
+    `params` are the resolved ones, shown whole.
     """
     methods, metrics = ordered(methods), read_json(reading.made(reports / "metrics.json", "dacs figures"))
-    tables = {name: pd.read_csv(reading.made(reports / f"tables/{name}.csv", "dacs figures")) for name in TABLES}
-    used = set(tables["data"]["domain"])
+    tables = {name: _table(reports / f"tables/{name}.csv") for name in TABLES}
+    own = _dig(params, "domains") or {}
+    absent = {domain: table["absent"] for domain, table in own.items()}
     environment = Environment(
         loader=PackageLoader("dacs.reporting", ""),
         autoescape=True,
@@ -62,18 +62,20 @@ def write(
         title=_dig(params, "report.title") or "Domain adaptation by cross-domain mixed sampling",
         style=files("dacs.reporting").joinpath("page.css").read_text(encoding="utf-8"),
         colors=embed.colors,
-        tasks=[rows.task_rows(task, methods, metrics[task], tables) for task in tasks],
+        tasks=[rows.task_rows(task, methods, metrics[task], tables, absent) for task in tasks],
         methods=[method(name)._asdict() | {"name": name} for name in methods],
         best=method(best).label if (best := hero(methods)) else None,
         seeds=words.seeds(seeds),
         several=len(seeds) > 1,
+        simulated=all(source_of(task) in ("gta5", "synthia") for task in tasks),
         scale=scale,
-        world=[name for domain, name in DOMAINS.items() if origins.get(domain) == "world" and domain in used],
-        data=rows.data_rows(tables["data"], origins),
+        world=_rendered(tables["contract"]),
+        data=rows.data_rows(tables["data"], tables["contract"]),
+        contracts=rows.contract_rows(tables["contract"], own),
         settings={
             label: _shown(value) for path, label in SETTINGS.items() if (value := _dig(params, path)) is not None
         },
-        similarity=words.similarity(tables["similarity"], rows.gains(metrics, tasks, methods)),
+        similarity=_similarity(tables["similarity"], metrics, tasks, methods),
         marks={"right": RIGHT, "wrong": WRONG, "back": BACK},
         classes=[label._asdict() for label in CLASSES],
         figures=_figures(reports / "figures"),
@@ -81,6 +83,29 @@ def write(
         params=yaml.safe_dump(params, sort_keys=False, allow_unicode=True, width=100),
     )
     write_text(out, page)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table of `figures`; what the names of domains and frames look like is kept."""
+    kinds: dict[Any, Any] = {"name": str, "count": "Int64"}
+    return pd.read_csv(reading.made(path, "dacs figures"), dtype=kinds, keep_default_na=False, na_values=[""])
+
+
+def _rendered(contract: pd.DataFrame) -> list[str]:
+    """The domains that the built-in world has drawn."""
+    drawn = contract[(contract["fact"] == "origin") & (contract["name"] == "world")]
+    return [domain_label(domain) for domain in drawn["domain"]]
+
+
+def _similarity(
+    table: pd.DataFrame, metrics: dict[str, Any], tasks: Sequence[str], methods: Sequence[str]
+) -> dict[str, str]:
+    """A sentence for each target."""
+    found = {}
+    for target in dict.fromkeys(map(target_of, tasks)):
+        gains = rows.gains(metrics, [task for task in tasks if target_of(task) == target], methods)
+        found[target] = words.similarity(target, table[table["target"] == target], gains)
+    return found
 
 
 def _figures(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -4,7 +4,6 @@ Each gives groups of tiles. A tile is pixels with words; tiles become PNGs for t
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from dacs.errors import RunFailed
 from dacs.labels import IGNORE, NAMES
 from dacs.reporting import runs as reading
 from dacs.reporting.names import BACK, RIGHT, WRONG, method, task_title
-from dacs.reporting.runs import Run
+from dacs.reporting.runs import Frame, Run
 from dacs.reporting.scores import ROAD, SIDEWALK
 from dacs.reporting.style import painted
 
@@ -59,40 +58,38 @@ def mixing(run: Run) -> list[Tile]:
     return tiles
 
 
-def predictions(runs: Sequence[Run], stem: str, frame: tuple[Path, Path]) -> list[Tile]:
-    """One validation frame, its truth, and what the student of each run says of it."""
+def predictions(runs: Sequence[Run], stem: str, frame: Frame) -> list[Tile]:
+    """One frame of the target, its truth where it is known, and what the student of each run says of it."""
     image, truth = opened(frame)
-    tiles = [
-        Tile("image", fitted(image), "target frame", f"Validation frame {stem}"),
-        Tile("truth", fitted(truth), "truth", f"True label of {stem}: {_contents(truth)}"),
-    ]
+    tiles = [Tile("image", fitted(image), "target frame", f"Frame {stem} of the target")]
+    if truth is not None:
+        tiles.append(Tile("truth", fitted(truth), "truth", f"True label of {stem}: {_contents(truth)}"))
     for run in runs:
-        said, label = _of_size(reading.prediction(run, stem), truth, run, stem), method(run.method).label
-        right = right_share(said, truth)
-        caption = f"{label}: {right:.0f} % right" if np.isfinite(right) else label
-        tiles.append(
-            Tile(run.method, fitted(said), caption, f"{label} on {stem}: {_contents(said)}; {right:.0f} % right")
-        )
+        said, label = _of_size(reading.prediction(run, stem), image, run, stem), method(run.method).label
+        right = "" if truth is None else _right(said, truth)
+        tiles.append(Tile(run.method, fitted(said), f"{label}{right}", f"{label}{right}, on {stem}: {_contents(said)}"))
     return tiles
 
 
-def confusions(runs: Sequence[Run], stem: str, frame: tuple[Path, Path]) -> list[Tile]:
-    """Where each run takes sidewalk for road, or road for sidewalk, painted on the grey frame."""
+def confusions(runs: Sequence[Run], stem: str, frame: Frame) -> list[Tile]:
+    """Where each run takes sidewalk for road, or road for sidewalk, painted on the grey frame, whose truth is known."""
     image, truth = opened(frame)
-    tiles = [Tile("image", fitted(image), "target frame", f"Validation frame {stem}")]
+    assert truth is not None
+    tiles = [Tile("image", fitted(image), "target frame", f"Frame {stem} of the target")]
     for run in runs:
-        said, label = _of_size(reading.prediction(run, stem), truth, run, stem), method(run.method).label
+        said, label = _of_size(reading.prediction(run, stem), image, run, stem), method(run.method).label
         lost = 100 * swapped(said, truth).sum() / max(1, (truth == SIDEWALK).sum())
         caption = f"{label}: {lost:.0f} % called road"
         tiles.append(Tile(run.method, fitted(marked(image, said, truth)), caption, f"Sidewalk of {stem}. {caption}"))
     return tiles
 
 
-def worst_frame(run: Run, frames: dict[str, tuple[Path, Path]]) -> str | None:
+def worst_frame(run: Run, frames: dict[str, Frame]) -> str | None:
     """The frame in which a run calls most sidewalk road; None where no frame shows any."""
     found = {
-        stem: int(swapped(reading.prediction(run, stem), reading.pixels(frame[1])).sum())
+        stem: int(swapped(reading.prediction(run, stem), reading.pixels(frame.label)).sum())
         for stem, frame in frames.items()
+        if frame.label
     }
     worst = max(found, key=lambda stem: found[stem], default=None)
     return worst if worst is not None and found[worst] else None
@@ -121,10 +118,10 @@ def right_share(said: np.ndarray, truth: np.ndarray) -> float:
     return 100 * float((said == truth)[counted].mean()) if counted.any() else float("nan")
 
 
-def opened(frame: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
+def opened(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
     """Image and train ids of a frame."""
-    image, label = (reading.pixels(reading.made(path, "dacs remap --domain cityscapes")) for path in frame)
-    return image, label
+    image = reading.pixels(reading.made(frame.image, "dacs remap"))
+    return image, reading.pixels(reading.made(frame.label, "dacs remap")) if frame.label else None
 
 
 def fitted(pixels: np.ndarray) -> np.ndarray:
@@ -158,14 +155,20 @@ def sheet(rows: Sequence[Sequence[Tile | None]], title: str, width: float = 11.0
     return figure
 
 
-def _of_size(said: np.ndarray, truth: np.ndarray, run: Run, stem: str) -> np.ndarray:
-    """The prediction, refused where it was not made for this truth."""
-    if said.shape != truth.shape:
+def _of_size(said: np.ndarray, image: np.ndarray, run: Run, stem: str) -> np.ndarray:
+    """The prediction, refused where it was not made for this frame."""
+    if said.shape != image.shape[:2]:
         raise RunFailed(
-            f"{run.folder}/evaluation/predictions/{stem}.png: size {said.shape}, expected {truth.shape} as the label.\n"
+            f"{run.folder}/evaluation/predictions/{stem}.png: size {said.shape}, expected {image.shape[:2]}.\n"
             f"Run 'dacs evaluate --run {run.folder}' again."
         )
     return said
+
+
+def _right(said: np.ndarray, truth: np.ndarray) -> str:
+    """How much is right, in words; nothing where nothing counts."""
+    share = right_share(said, truth)
+    return f": {share:.0f} % right" if np.isfinite(share) else ""
 
 
 def _pasted(label: np.ndarray, mask: np.ndarray) -> str:

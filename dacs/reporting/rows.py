@@ -5,24 +5,33 @@ from typing import Any
 
 import pandas as pd
 
-from dacs.labels import CLASS_SETS, CLASSES, NAMES
+from dacs.labels import CLASS_SETS, CLASSES, LABELS, NAMES
 from dacs.reporting import words
-from dacs.reporting.names import DOMAINS, class_set, hero, method, source_of, task_title
+from dacs.reporting.names import class_set, domain_label, hero, method, source_of, target_of, task_title
 from dacs.reporting.tables import published
 
-ORIGINS = {"world": "built in"}  # as the page calls them
+ORIGINS = {"world": "built in", "download": "its servers", "folder": "a copy at hand", "own": "files of one's own"}
+ROLES = ("source", "target")
+DEFECTS = ("dropped", "mended", "kept")  # what is done about frames that are known to be defective
 
 
 def task_rows(
-    task: str, methods: Sequence[str], scores: dict[str, Any], tables: dict[str, pd.DataFrame]
+    task: str,
+    methods: Sequence[str],
+    scores: dict[str, Any],
+    tables: dict[str, pd.DataFrame],
+    absent: dict[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """What the page says of one task."""
+    """What the page says of one task; `absent` are the classes that a domain does not have, where it lacks any."""
     papers = published()
     papers = papers[papers["task"] == task]
     return {
         "name": task,
         "title": task_title(task),
         "set": class_set(task),
+        "source": domain_label(source_of(task)),
+        "target": domain_label(target_of(task)),
+        "labels": _labels(task, tables["scores"]),
         "headline": words.headline(task, scores),
         "result": words.result(task, scores),
         "conflation": words.conflation(task, tables["conflation"]),
@@ -30,6 +39,7 @@ def task_rows(
         "papers": [name for name in ("source", "dacs") if (papers["method"] == name).any()],
         "published": _said(papers, f"mIoU{class_set(task)}"),
         "classes": _class_rows(task, methods, tables["iou"], papers),
+        "absent": {role: absent.get(domain, []) for role, domain in zip(ROLES, task.split("-"), strict=True)},
         "missing": [name for index, name in enumerate(NAMES) if index not in CLASS_SETS[class_set(task)]],
     }
 
@@ -37,7 +47,8 @@ def task_rows(
 def _score_row(name: str, chosen: str, scores: dict[str, Any], papers: pd.DataFrame) -> dict[str, Any]:
     """One method of the table of results."""
     row, column = scores[name], f"miou{chosen}"
-    gain = row[column] - scores["source"][column] if "source" in scores and name != "source" else None
+    compared = "source" in scores and name != "source" and None not in (row[column], scores["source"][column])
+    gain = row[column] - scores["source"][column] if compared else None
     return row | {
         "name": name,
         "label": method(name).label,
@@ -47,6 +58,12 @@ def _score_row(name: str, chosen: str, scores: dict[str, Any], papers: pd.DataFr
         "teacher": row.get(f"teacher_{column}"),
         "published": _said(papers, column.replace("miou", "mIoU")).get(name),
     }
+
+
+def _labels(task: str, scores: pd.DataFrame) -> str | None:
+    """At which size pixels were counted, as 1024 × 2048, and of which labels; None where none were."""
+    found = scores.loc[scores["task"] == task, "labels"].dropna()
+    return None if found.empty else str(found.iloc[0]).replace("x", " × ")
 
 
 def _said(papers: pd.DataFrame, name: str) -> dict[str, dict[str, Any]]:
@@ -76,30 +93,77 @@ def _class_rows(task: str, methods: Sequence[str], iou: pd.DataFrame, papers: pd
     return rows
 
 
-def data_rows(table: pd.DataFrame, origins: dict[str, str]) -> list[dict[str, Any]]:
-    """The data sets and where they come from."""
+def data_rows(table: pd.DataFrame, contract: pd.DataFrame) -> list[dict[str, Any]]:
+    """The prepared splits, where they come from, and what is published of them."""
     rows = []
-    for row in table.itertuples(index=False):
-        domain, split, frames, height, width = row
-        origin = origins.get(str(domain), "unknown")
+    for domain, split, frames, height, width in table.itertuples(index=False, name=None):
+        found, raw = contract[contract["domain"] == domain], "train" if split == "oracle" else split
+        published = found[(found["fact"] == "published") & (found["name"] == raw)]["count"]
         rows.append(
             {
-                "domain": DOMAINS.get(str(domain), domain),
+                "domain": domain_label(domain),
                 "split": split,
                 "frames": frames,
+                "published": None if published.empty else int(published.iloc[0]),
                 "size": f"{width} × {height}",
-                "origin": ORIGINS.get(origin, origin),
+                "origin": ORIGINS.get(_fact(found, "origin"), _fact(found, "origin")),
             }
         )
     return rows
 
 
+def contract_rows(contract: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was found of each domain: verdict, raw sizes, raw ids by their share, and frames with known defects."""
+    rows = []
+    for domain, found in contract.groupby("domain", sort=False):
+        sizes, ids = found[found["fact"] == "size"], found[found["fact"] == "id"]
+        names = id_names(str(domain), own.get(str(domain), {}).get("classes", {}))
+        rows.append(
+            {
+                "domain": domain_label(str(domain)),
+                "verdict": _fact(found, "verdict"),
+                "layout": _fact(found, "layout"),
+                "sizes": [(name.replace("x", " × "), int(count)) for name, count in _pairs(sizes)],
+                "ids": _shares([(names.get(name, ""), name, int(count)) for name, count in _pairs(ids)]),
+                "defects": {fact: [name for name, _ in _pairs(found[found["fact"] == fact])] for fact in DEFECTS},
+            }
+        )
+    return rows
+
+
+def id_names(domain: str, classes: dict[str, str]) -> dict[str, str]:
+    """What each raw id of a domain means; the colours of one's own labels are numbered in the order of their table."""
+    if classes:
+        painted = any("," in raw for raw in classes)
+        return {str(place) if painted else raw: name for place, (raw, name) in enumerate(classes.items())}
+    known = {str(label.synthia_id if domain == "synthia" else label.id): label.name for label in reversed(LABELS)}
+    return known | ({"22": "lane marking"} if domain == "synthia" else {})
+
+
+def _shares(ids: list[tuple[str, str, int]]) -> list[tuple[str, str, float]]:
+    """Name, id and percent of the pixels, the largest first; those below a thousandth are counted together."""
+    total = sum(count for _, _, count in ids)
+    shares = sorted(((name, raw, 100 * count / total) for name, raw, count in ids), key=lambda row: -row[2])
+    rare = [share for _, _, share in shares if share < 0.1]
+    shown = shares[: len(shares) - len(rare)]
+    return [*shown, (f"{len(rare)} more", "", sum(rare))] if rare else shown
+
+
+def _pairs(found: pd.DataFrame) -> list[tuple[str, Any]]:
+    return list(zip(found["name"], found["count"], strict=True))
+
+
+def _fact(found: pd.DataFrame, fact: str) -> str:
+    return str(found.loc[found["fact"] == fact, "name"].iloc[0])
+
+
 def gains(metrics: dict[str, Any], tasks: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
-    """Points of mIoU16 that the report's method gains over source-only, by source: classes that all domains have."""
+    """Points of mIoU16 that the report's method gains over source-only, by source; every published set has those 16."""
     best = hero(methods)
     if best is None or "source" not in methods:
         return {}
-    return {source_of(task): metrics[task][best]["miou16"] - metrics[task]["source"]["miou16"] for task in tasks}
+    pairs = {source_of(task): (metrics[task][best]["miou16"], metrics[task]["source"]["miou16"]) for task in tasks}
+    return {source: after - before for source, (after, before) in pairs.items() if None not in (after, before)}
 
 
 def _float(value: Any) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dacs.data import splits
 from dacs.errors import RunFailed
 from dacs.files import read_json
 from dacs.labels import CLASSES
@@ -34,6 +35,13 @@ class Run(NamedTuple):
     method: str
     seed: int
     folder: Path
+
+
+class Frame(NamedTuple):
+    """Files of a prepared frame."""
+
+    image: Path
+    label: Path | None  # None: nobody has labelled it
 
 
 def listed(runs: Path, tasks: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Run]:
@@ -63,6 +71,11 @@ def confusion(run: Run) -> dict[str, np.ndarray]:
                 f"Delete it and run 'dacs evaluate --run {run.folder}' again."
             )
     return counts
+
+
+def verdict(run: Run) -> dict[str, Any]:
+    """What was measured: at which size of `labels` (None: nothing was), and which classes are `absent` there."""
+    return dict(read_json(made(run.folder / "evaluation/metrics.json", f"dacs evaluate --run {run.folder}")))
 
 
 def log(run: Run) -> pd.DataFrame:
@@ -100,15 +113,36 @@ def card(ready: Path, domain: str, split: str) -> dict[str, Any]:
     return dict(read_json(made(ready / domain / split / "card.json", f"dacs remap --domain {domain}")))
 
 
-def validation(ready: Path) -> dict[str, tuple[Path, Path]]:
-    """Image and label file of each validation frame, by the stem of the image."""
-    index = made(ready / "cityscapes/val/index.csv", "dacs remap --domain cityscapes")
-    rows = pd.read_csv(index, dtype=str).itertuples(index=False)
-    return {Path(str(row.image)).stem: (index.parent / str(row.image), index.parent / str(row.label)) for row in rows}
+def contract(ready: Path, domain: str) -> dict[str, Any]:
+    """What was found of a domain, against what is published."""
+    return dict(read_json(made(ready / domain / "contract.json", f"dacs remap --domain {domain}")))
+
+
+def labelled(ready: Path, domain: str) -> str:
+    """The split of a source that is learnt from with its labels."""
+    return "train" if "pixels" in card(ready, domain, "train") else "oracle"
+
+
+def measured(ready: Path, domain: str) -> str:
+    """The split of a target that is measured on; its training frames, without a verdict, where it has no val."""
+    made(ready / domain / "contract.json", f"dacs remap --domain {domain}")
+    return splits.measured(ready / domain).name
+
+
+def frames(ready: Path, target: str) -> dict[str, Frame]:
+    """Image and label file of each frame that a target is measured on, by the stem of the image."""
+    index = made(ready / target / measured(ready, target) / "index.csv", f"dacs remap --domain {target}")
+    rows = pd.read_csv(index, dtype=str).to_dict("records")
+    return {
+        Path(row["image"]).stem: Frame(
+            index.parent / row["image"], index.parent / row["label"] if "label" in row else None
+        )
+        for row in rows
+    }
 
 
 def pixels(path: Path) -> np.ndarray:
-    """uint8 of a PNG: colours for a picture, indices for a palette, levels for a mask."""
+    """uint8 of a PNG, or of a PPM: colours for a picture, indices for a palette, levels for a mask."""
     try:
         with Image.open(path) as image:
             return np.asarray(image)

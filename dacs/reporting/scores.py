@@ -1,5 +1,7 @@
 """Arithmetic on confusion counts: 19 x 19, rows are the truth, columns the prediction. Nothing here knows of files."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dacs.evaluation.confusion import iou
@@ -9,13 +11,13 @@ ROAD, SIDEWALK = NAMES.index("road"), NAMES.index("sidewalk")
 SCORES = ("miou19", "miou16", "miou13", "accuracy")  # what is said of a network, in percent
 
 
-def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Percent of intersection over union, of each class; NaN where neither truth nor prediction has the class.
+def class_iou(counts: np.ndarray, absent: Sequence[str] = ()) -> np.ndarray:
+    """Percent of intersection over union, of each class; NaN for one that is `absent`, or neither shown nor said.
 
     >>> class_iou(np.array([[3, 1], [0, 0]]))
     array([75.,  0.])
     """
-    return 100 * iou(counts)
+    return 100 * iou(counts, absent)
 
 
 def mean_iou(values: np.ndarray, class_set: str = "19") -> float:
@@ -34,9 +36,9 @@ def called(counts: np.ndarray, truth: int, prediction: int) -> float:
     return share(float(counts[truth, prediction]), float(counts[truth].sum()))
 
 
-def score(counts: np.ndarray) -> dict[str, float]:
-    """All of `SCORES` for one confusion matrix."""
-    values = class_iou(counts)
+def score(counts: np.ndarray, absent: Sequence[str] = ()) -> dict[str, float]:
+    """All of `SCORES` for one confusion matrix; means leave out the classes `absent` from the data set."""
+    values = class_iou(counts, absent)
     return {f"miou{name}": mean_iou(values, name) for name in CLASS_SETS} | {"accuracy": accuracy(counts)}
 
 

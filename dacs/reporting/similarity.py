@@ -29,21 +29,22 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def distances(source: dict[str, Any], target: dict[str, Any]) -> dict[str, float]:
-    """Each of `MEASURES` between two cards."""
+    """Each of `MEASURES` between two cards; of a target without labels colours are all that is known, NaN the rest."""
+    color = float(np.abs(_colors(source) - _colors(target)).mean() / 255)
+    if "pixels" not in target:
+        return dict.fromkeys(MEASURES, float("nan")) | {"color": color}
     return {
         "frequency": jensen_shannon(np.asarray(source["pixels"], float), np.asarray(target["pixels"], float)),
         "layout": _layout(np.asarray(source["rows16"], float), np.asarray(target["rows16"], float)),
         "presence": float(np.abs(np.subtract(source["presence"], target["presence"])).mean()),
-        "color": float(np.abs(_colors(source) - _colors(target)).mean() / 255),
+        "color": color,
     }
 
 
-def similarity_table(cards: dict[str, dict[str, Any]], target: dict[str, Any]) -> pd.DataFrame:
-    """A row for each source and measure."""
-    rows = [
-        (source, measure, value) for source, card in cards.items() for measure, value in distances(card, target).items()
-    ]
-    return pd.DataFrame(rows, columns=["source", "measure", "distance"])
+def similarity_table(cards: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]]) -> pd.DataFrame:
+    """A row for each pair of source and target, given with their two cards, and each measure."""
+    rows = [(*pair, measure, value) for pair, both in cards.items() for measure, value in distances(*both).items()]
+    return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"])
 
 
 def _divergence(p: np.ndarray, q: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """The numbers of the report as tables: read from the listed runs, written as CSV and as metrics.json."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 from dacs.files import write_json, write_text
 from dacs.labels import NAMES
 from dacs.reporting import runs as reading
+from dacs.reporting.names import source_of, target_of
 from dacs.reporting.runs import LOG_COLUMNS, Run
 from dacs.reporting.scores import ROAD, SIDEWALK, called, class_iou, score
 
@@ -22,28 +23,33 @@ def iou_table(runs: Sequence[Run]) -> pd.DataFrame:
     rows = [
         (run.task, run.method, run.seed, name, value)
         for run in runs
-        for name, value in zip(NAMES, class_iou(reading.confusion(run)["student"]), strict=True)
+        for name, value in zip(NAMES, _class_iou(run), strict=True)
     ]
     return pd.DataFrame(rows, columns=[*KEY, "class", "iou"])
 
 
 def score_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row for each run: `SCORES` of the student, and of the teacher under names with `teacher_` before."""
+    """A row for each run: `SCORES` of the student, and of the teacher under names with `teacher_` before.
+
+    `labels` says at which size they were measured; it is empty where nothing was.
+    """
     rows = []
     for run in runs:
         row: dict[str, Any] = dict(zip(KEY, run[:3], strict=True))
+        verdict = reading.verdict(run)
         for network, counts in reading.confusion(run).items():
             prefix = "" if network == "student" else f"{network}_"
-            row |= {f"{prefix}{name}": value for name, value in score(counts).items()}
-        rows.append(row)
+            row |= {f"{prefix}{name}": value for name, value in score(counts, verdict["absent"]).items()}
+        rows.append(row | {"labels": verdict["labels"]})
     return pd.DataFrame(rows)
 
 
 def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds, a row for each task and method; the deviation of one seed is 0."""
-    names = [name for name in scores.columns if name not in KEY]
+    names = [name for name in scores.columns if name not in (*KEY, "labels")]
     groups = scores.groupby(["task", "method"], sort=False)
-    means, stds = groups[names].mean(), groups[names].std(ddof=1).fillna(0.0)
+    means = groups[names].mean()
+    stds = groups[names].std(ddof=1).fillna(0.0).where(means.notna())
     table = groups.size().to_frame("n")
     for name in names:
         table[name], table[f"{name}_std"] = means[name], stds[name]
@@ -80,13 +86,34 @@ def conflation_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def data_table(ready: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """How many frames of which size each prepared split holds."""
-    sources = [(task.split("-")[0], "train") for task in tasks]
+    """How many frames of which size each prepared split holds that these tasks use."""
+    sources = [(source_of(task), reading.labelled(ready, source_of(task))) for task in tasks]
+    targets = [
+        (target_of(task), split) for task in tasks for split in ("train", reading.measured(ready, target_of(task)))
+    ]
     rows = []
-    for domain, split in dict.fromkeys([*sources, ("cityscapes", "train"), ("cityscapes", "val")]):
+    for domain, split in dict.fromkeys([*sources, *targets]):
         card = reading.card(ready, domain, split)
         rows.append((domain, split, card["frames"], *card["size"]))
     return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width"])
+
+
+def contract_table(ready: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """What was found of each domain, against what is published: each fact, its name, and how many there are."""
+    rows = []
+    for domain in dict.fromkeys(domain for task in tasks for domain in task.split("-")):
+        rows += [(domain, *fact) for fact in _facts(reading.contract(ready, domain))]
+    return pd.DataFrame(rows, columns=["domain", "fact", "name", "count"]).astype({"count": "Int64"})
+
+
+def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
+    """The facts of a contract: frames, published, size, id (and how many pixels), dropped, mended, kept, in words."""
+    for fact in ("verdict", "origin", "layout"):
+        yield fact, found[fact], None
+    for fact, key in (("frames", "frames"), ("published", "published"), ("size", "sizes"), ("id", "ids")):
+        yield from ((fact, str(name), int(count)) for name, count in found[key].items())
+    for fact in ("dropped", "mended", "kept"):
+        yield from ((fact, name, None) for name in found[fact])
 
 
 def published() -> pd.DataFrame:
@@ -110,6 +137,10 @@ def write_all(out: Path, tables: dict[str, pd.DataFrame]) -> list[Path]:
 def write_metrics(path: Path, summary: pd.DataFrame) -> None:
     """metrics.json, for people, DVC and the page."""
     write_json(path, metrics(summary))
+
+
+def _class_iou(run: Run) -> np.ndarray:
+    return class_iou(reading.confusion(run)["student"], reading.verdict(run)["absent"])
 
 
 def _rounded(value: float) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dacs.reporting.names import DOMAINS, class_set, hero, method, signed, task_title
+from dacs.reporting.names import class_set, domain_label, hero, method, signed, target_of, task_title
 from dacs.reporting.similarity import MEASURES
 
 Metrics = dict[str, Any]  # one task of metrics.json: method → scores
@@ -23,6 +23,8 @@ def headline(task: str, scores: Metrics) -> dict[str, str] | None:
     if best is None or "source" not in scores:
         return None
     after, before = scores[best][column], scores["source"][column]
+    if after is None or before is None:
+        return None
     return {
         "task": task_title(task),
         "method": method(best).label,
@@ -33,9 +35,19 @@ def headline(task: str, scores: Metrics) -> dict[str, str] | None:
     }
 
 
+def unmeasured(task: str) -> str:
+    """Why a task has no numbers."""
+    return (
+        f"{task_title(task)}: nothing was measured. No labelled validation frames came with"
+        f" {domain_label(target_of(task))}, so nobody knows here how right the predictions are; look at them below."
+    )
+
+
 def result(task: str, scores: Metrics) -> str:
     """What came out of one task, in a sentence or two."""
     facts, column = headline(task, scores), f"miou{class_set(task)}"
+    if all(row[column] is None for row in scores.values()):
+        return unmeasured(task)
     if facts is None:
         listed = ", ".join(f"{method(name).label} {number(row[column])}" for name, row in scores.items())
         return f"{task_title(task)}: {listed} (mIoU over {class_set(task)} classes)."
@@ -44,7 +56,7 @@ def result(task: str, scores: Metrics) -> str:
         f"From {facts['task']}, {facts['method']} reaches {facts['after']} mIoU over {facts['set']} classes,"
         f" {points} points {direction} than source only ({facts['before']})."
     )
-    rivals = {name: row[column] for name, row in scores.items() if name != "oracle"}
+    rivals = {name: row[column] for name, row in scores.items() if name != "oracle" and row[column] is not None}
     first = max(rivals, key=lambda name: rivals[name])
     if method(first).label != facts["method"]:
         text += f" The best here is {method(first).label} ({number(rivals[first])})."
@@ -60,18 +72,18 @@ def conflation(task: str, table: pd.DataFrame) -> str:
     return f"{task_title(task)}: {', '.join(parts)} of the true sidewalk is called road."
 
 
-def similarity(table: pd.DataFrame, gains: dict[str, float]) -> str:
-    """Whether the closer source is also the one that gains more."""
-    wide = table.pivot_table(index="measure", columns="source", values="distance").reindex(list(MEASURES))
+def similarity(target: str, table: pd.DataFrame, gains: dict[str, float]) -> str:
+    """Whether the closer of two sources is also the one that gains more."""
+    wide = table.pivot_table(index="measure", columns="source", values="distance").reindex(list(MEASURES)).dropna()
     if len(wide.columns) != 2:
-        return "With one source there is nothing to compare it with."
+        return f"{domain_label(target)} has no two sources to compare."
     first, second = wide.columns
     wins = int((wide[first] < wide[second]).sum())
     near, far, count = (first, second, wins) if 2 * wins >= len(wide) else (second, first, len(wide) - wins)
-    closer, other = DOMAINS.get(str(near), str(near)), DOMAINS.get(str(far), str(far))
+    closer, other = domain_label(str(near)), domain_label(str(far))
     if 2 * count == len(wide):
         return f"Here neither is clearly closer: each of {closer} and {other} is so by {count} of {len(wide)} measures."
-    text = f"{closer} is closer to Cityscapes than {other} by {count} of {len(wide)} measures."
+    text = f"{closer} is closer to {domain_label(target)} than {other} by {count} of {len(wide)} measures."
     if near not in gains or far not in gains:
         return text
     holds = gains[near] > gains[far]

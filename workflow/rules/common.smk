@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from dacs.config import domains_of, load, origin, settings_for
+from dacs.config import domains_of, labelled_split, load, measured_split, origin, settings_for, splits_of
 from dacs.errors import BadRequest
 from dacs.provenance import canonical, code_digest
 from dacs.training.store import adopt
@@ -21,10 +21,10 @@ except BadRequest as error:
     raise WorkflowError(str(error)) from None
 
 DOMAINS = domains_of(PARAMS)
-SOURCES = [task.split("-")[0] for task in PARAMS.runs.tasks]
-TARGET = "cityscapes"
-RENDERED = [domain for domain in DOMAINS if origin(PARAMS, domain) == "world"]
-BROUGHT = [domain for domain in DOMAINS if domain not in RENDERED]
+TASKS = [task.split("-") for task in PARAMS.runs.tasks]
+KNOWN = ["gta5", "synthia", "cityscapes", *PARAMS.domains]
+RENDERED = [domain for domain in KNOWN if origin(PARAMS, domain) == "world"]
+BROUGHT = [domain for domain in KNOWN if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
 SEEDS = PARAMS.runs.seeds
 
@@ -42,7 +42,7 @@ TRAINED = [
     if method in METHODS or (method == "source" and any(map(starts_from_source, ADAPTED)))
 ]
 
-TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data"]
+TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "contract"]
 
 # What one training asks of a machine, by scale: memory in MB, time in minutes, GPUs.
 TRAINING = {
@@ -61,30 +61,56 @@ TORCH = version("torch")
 workflow.global_resources.setdefault("gpu", 1)
 
 
-wildcard_constraints:
-    domain="gta5|synthia|cityscapes",
-    source="gta5|synthia",
-    target="cityscapes",
-    method="source|oracle|pseudo|naive|cutmix|cowmix|dacs",
-    seed=r"\d+",
-
-
 def one_of(domains):
     """A pattern that matches these names and, where there are none, nothing."""
     return "|".join(domains) or "(?!)"
 
 
+wildcard_constraints:
+    domain=one_of(KNOWN),
+    source=one_of(KNOWN),
+    target=one_of(["cityscapes", *PARAMS.domains]),
+    method="source|oracle|pseudo|naive|cutmix|cowmix|dacs",
+    seed=r"\d+",
+
+
 def each(paths, methods):
     """The paths of all runs of these methods."""
-    return expand(paths, source=SOURCES, target=TARGET, method=methods, seed=SEEDS)
+    return [
+        path
+        for source, target in TASKS
+        for path in expand(paths, source=source, target=target, method=methods, seed=SEEDS)
+    ]
+
+
+def card(domain, split):
+    """The card of a prepared split."""
+    return f"data/ready/{domain}/{split}/card.json"
+
+
+def prepared(domain, *splits):
+    """What `remap` leaves of a domain that is prepared as these splits."""
+    files = [f"{split}/{name}" for split in splits for name in ("index.csv", "card.json")]
+    return [f"data/ready/{domain}/{name}" for name in ["contract.json", *files]]
+
+
+def prepared_as(*splits):
+    """A pattern of the domains that are prepared as exactly these splits."""
+    return one_of([domain for domain in KNOWN if splits_of(PARAMS, domain) == [*splits]])
+
+
+def ready():
+    """All that is prepared of the domains that the tasks name."""
+    return [path for domain in DOMAINS for path in prepared(domain, *splits_of(PARAMS, domain))]
 
 
 def settings(verb):
     """What a job of `verb` depends on, as sorted JSON: Snakemake compares the text with that of the last run."""
 
     def of_job(wildcards):
-        names = {name: wildcards[name] for name in ("domain", "method") if name in wildcards.keys()}
-        return canonical(settings_for(PARAMS, verb, **names))
+        names = {"domain": "domain", "target": "domain", "method": "method"}
+        known = {names[name]: value for name, value in wildcards.items() if name in names}
+        return canonical(settings_for(PARAMS, verb, **known))
 
     return of_job
 
@@ -99,9 +125,14 @@ def files_of_own(wildcards):
 
 
 def lessons(wildcards):
-    """The card of the labelled frames that a supervised run learns from."""
-    split = "{target}/oracle" if wildcards.method == "oracle" else "{source}/train"
-    return f"data/ready/{split}/card.json".format(**wildcards)
+    """The card of the labelled frames that a run learns from."""
+    domain = wildcards.target if wildcards.method == "oracle" else wildcards.source
+    return card(domain, labelled_split(PARAMS, domain))
+
+
+def measured(wildcards):
+    """The card of the target's frames that a run is measured on."""
+    return card(wildcards.target, measured_split(PARAMS, wildcards.target))
 
 
 def start(wildcards):
@@ -126,7 +157,7 @@ def forget_foreign_frames(domain):
         marker.unlink()
 
 
-for domain in [*SOURCES, TARGET]:
+for domain in DOMAINS:
     forget_foreign_frames(domain)
 
 

@@ -61,14 +61,13 @@ rule remap:
     input:
         raw="data/raw/{domain}/manifest.json",
     output:
-        index="data/ready/{domain}/train/index.csv",
-        card="data/ready/{domain}/train/card.json",
+        prepared("{domain}", "train"),
     log:
         "logs/remap/{domain}.log",
     benchmark:
         "logs/benchmarks/remap/{domain}.tsv"
     wildcard_constraints:
-        domain="gta5|synthia",
+        domain=prepared_as("train"),
     priority: 3
     threads: 2
     resources:
@@ -84,14 +83,24 @@ rule remap:
         " --raw data/raw/{wildcards.domain} --out data/ready/{wildcards.domain} --workers {threads} > {log} 2>&1"
 
 
-# The target is learnt from without labels, measured on its validation set, and lends the oracle its labels.
+# A target is learnt from without labels, measured on its validation set, and lends the oracle its labels.
 use rule remap as remap_target with:
     output:
-        index="data/ready/{domain}/train/index.csv",
-        card="data/ready/{domain}/train/card.json",
-        val_index="data/ready/{domain}/val/index.csv",
-        val_card="data/ready/{domain}/val/card.json",
-        oracle_index="data/ready/{domain}/oracle/index.csv",
-        oracle_card="data/ready/{domain}/oracle/card.json",
+        prepared("{domain}", "train", "val", "oracle"),
     wildcard_constraints:
-        domain="cityscapes",
+        domain=prepared_as("train", "val", "oracle"),
+
+
+# Of a data set of one's own there may be less.
+use rule remap as remap_measured with:
+    output:
+        prepared("{domain}", "train", "val"),
+    wildcard_constraints:
+        domain=prepared_as("train", "val"),
+
+
+use rule remap as remap_labelled with:
+    output:
+        prepared("{domain}", "train", "oracle"),
+    wildcard_constraints:
+        domain=prepared_as("train", "oracle"),

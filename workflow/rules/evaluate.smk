@@ -1,10 +1,10 @@
-"""The verdict on a run: confusion matrices on the target's validation set."""
+"""The verdict on a run: confusion matrices on the target's validation set; where it has none, predictions alone."""
 
 
 rule evaluate:
     input:
         run="runs/{source}-{target}/{method}/seed{seed}/settings.json",
-        val="data/ready/{target}/val/card.json",
+        measured=measured,
     output:
         confusion="runs/{source}-{target}/{method}/seed{seed}/evaluation/confusion.json",
         metrics="runs/{source}-{target}/{method}/seed{seed}/evaluation/metrics.json",
@@ -26,4 +26,4 @@ rule evaluate:
         "Evaluating {wildcards.method} on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
     shell:
         "python -m dacs evaluate --settings {params.settings:q} --run $(dirname {input.run})"
-        " --index $(dirname {input.val}) --out $(dirname {output.metrics}) > {log} 2>&1"
+        " --index $(dirname {input.measured}) --out $(dirname {output.metrics}) > {log} 2>&1"

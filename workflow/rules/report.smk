@@ -5,8 +5,7 @@ rule figures:
     input:
         runs=each(rules.evaluate.input.run, METHODS),
         verdicts=each(rules.evaluate.output.metrics, METHODS),
-        sources=expand(rules.remap.output.card, domain=SOURCES),
-        target=expand(rules.remap_target.output.val_card, domain=TARGET),
+        data=ready(),
     output:
         metrics="reports/metrics.json",
         tables=report(

@@ -8,7 +8,7 @@ of a job that failed. The same command then goes on from the last checkpoint, an
 rule train:
     input:
         source=lessons,
-        target="data/ready/{target}/val/card.json",
+        measured=measured,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
@@ -41,9 +41,9 @@ rule train:
 
 rule adapt:
     input:
-        source="data/ready/{source}/train/card.json",
+        source=lessons,
         target="data/ready/{target}/train/card.json",
-        val="data/ready/{target}/val/card.json",
+        measured=measured,
         init=start,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
@@ -72,5 +72,5 @@ rule adapt:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m dacs adapt --settings {params.settings:q} --method {wildcards.method} --seed {wildcards.seed}"
-        " --source data/ready/{wildcards.source}/train --target data/ready/{wildcards.target} {params.init}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
