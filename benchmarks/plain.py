@@ -30,14 +30,14 @@ class Plain:
     def step(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, generator: Generator) -> dict[str, Any]:
         """One step on images in [0, 1] and train ids; returns losses and λ as numbers, and the mixed images."""
         adapt = self.adapt
-        confidence, y_hat = torch.softmax(self.teacher(x_t), dim=1).max(dim=1)
+        confidence, y_hat = torch.softmax(logits(self.teacher, x_t), dim=1).max(dim=1)
         masks = [self._mask(label, generator) for label in y_s]
         weights, share = self._weights(confidence, masks)
         mixed = self._augmented([m * s + (1 - m) * t for m, s, t in zip(masks, x_s, x_t, strict=True)], generator)
         labels = torch.stack([(m * s + (1 - m) * t).long() for m, s, t in zip(masks, y_s, y_hat, strict=True)])
 
-        loss_source = self._cross_entropy(self.student(x_s), y_s)
-        unreduced = F.cross_entropy(self.student(mixed), labels, ignore_index=IGNORE, reduction="none")
+        loss_source = self._cross_entropy(logits(self.student, x_s), y_s)
+        unreduced = F.cross_entropy(logits(self.student, mixed), labels, ignore_index=IGNORE, reduction="none")
         loss_mixed = adapt["consistency_weight"] * torch.mean(unreduced * weights)
         loss = loss_source + loss_mixed
         self.optimizer.zero_grad()
@@ -99,6 +99,12 @@ class Plain:
 
     def _kind(self) -> torch.dtype:
         return next(self.student.parameters()).dtype
+
+
+def logits(network: Any, images: Tensor) -> Tensor:
+    """What a network says at the size of the images, enlarged by torch's interpolation."""
+    coarse = network.head(network.backbone((images - network.mean) / network.std))
+    return F.interpolate(coarse, size=images.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def jitter(image: Tensor, amounts: Tensor, order: list[int]) -> Tensor:

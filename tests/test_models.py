@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.models.build import NETWORKS, build, freeze_bn_affine
 from dacs.models.deeplab import IMAGENET_MEAN, IMAGENET_STD, AtrousPyramid, Segmenter, deeplab
+from dacs.models.enlarge import enlarge
 
 DEPTHS = (18, 50, 101)
 
@@ -132,3 +134,24 @@ def test_frozen_batchnorm_keeps_scale_and_shift_but_lives_on_in_its_statistics()
     network(torch.rand(2, 3, 32, 32)).sum().backward()
     assert not any(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before, strict=True))
     assert all(norm.weight.grad is None for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ("have", "want"), [((65, 65), (512, 512)), ((3, 5), (17, 9)), ((1, 4), (8, 4)), ((6, 6), (6, 6)), ((4, 4), (1, 1))]
+)
+def test_enlarging_is_bilinear_with_aligned_corners(have: tuple[int, int], want: tuple[int, int]) -> None:
+    """Values and gradients of torch's own interpolation."""
+    features = torch.randn(2, 3, *have, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (features.clone().requires_grad_() for _ in range(2))
+    found = enlarge(ours, want)
+    expected = F.interpolate(theirs, size=want, mode="bilinear", align_corners=True)
+    assert torch.allclose(found, expected, atol=1e-12)
+    weights = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for result in (found, expected):
+        (result * weights).sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-12)
+
+
+def test_what_is_computed_in_fewer_bits_is_enlarged_in_float32() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert enlarge(torch.rand(1, 2, 3, 4).bfloat16(), (6, 8)).dtype == torch.float32

@@ -7,10 +7,10 @@ it cannot drift from the weights.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from dacs.models.enlarge import enlarge
 from dacs.scene import Images, Logits
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of images in [0, 1]; torchvision's convention
@@ -53,7 +53,7 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         logits = self.head(self.backbone((images - self.mean) / self.std))
-        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=True)
+        return enlarge(logits, (images.shape[-2], images.shape[-1]))
 
 
 def deeplab(depth: int, classes: int, *, aspp_branches: int) -> Segmenter:

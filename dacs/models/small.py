@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.models.deeplab import AtrousPyramid, Segmenter
+from dacs.models.enlarge import enlarge
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
 GROUP = 8  # channels that GroupNorm normalises together
@@ -53,7 +54,7 @@ class SmallBackbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         fine = self.quarter(F.relu(self.stem(images)))
         coarse = self.context(self.eighth(fine))
-        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
+        coarse = enlarge(coarse, (fine.shape[-2], fine.shape[-1])).to(fine.dtype)
         return F.relu(self.detail(fine) + coarse)
 
 

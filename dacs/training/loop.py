@@ -183,11 +183,16 @@ def networks_of(state: State, loop: dict[str, Any], device: torch.device) -> Net
     if loop["channels_last"]:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    torch.set_float32_matmul_precision("high" if loop["precision"] == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = loop["precision"] == "tf32"
+    set_numbers(loop["precision"])
     if loop["compile"]:
         return Networks(torch.compile(student), torch.compile(teacher), loop["precision"])
     return Networks(student, teacher, loop["precision"])
+
+
+def set_numbers(precision: str) -> None:
+    """Let a GPU compute float32 convolutions and products in 19 bits (tf32), or not."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def _together(parts: list[Losses]) -> Losses:
