@@ -275,10 +275,12 @@ class Report(Section):
 
 
 class Params(Section):
-    """params.yaml with the block of its scale laid over it."""
+    """params.yaml with the blocks of its scale and of its recipe laid over it."""
 
     scale: Scale
     """The block of `scales` laid over the rest."""
+    recipe: str
+    """The block of `recipes` laid over both."""
     runs: Runs
     """What is run."""
     data: Data
@@ -310,24 +312,36 @@ class Params(Section):
 def load(source: Path | dict[str, Any]) -> Params:
     """The parameters in `source` (a YAML file, or its content as Snakemake reads it), checked whole.
 
-    All scales are checked, not just the chosen one. Raises BadRequest naming the key, what was found there, what
-    was expected and the nearest valid name.
+    All scales and recipes are checked, not just the chosen ones. Raises BadRequest naming the key, what was found
+    there, what was expected and the nearest valid name.
     """
     content = json.loads(json.dumps(_read(source) if isinstance(source, Path) else source, default=str))
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
-    scales = content.pop("scales", None) or {}
-    if not isinstance(scales, dict) or not all(isinstance(block or {}, dict) for block in scales.values()):
-        raise BadRequest("params.yaml: scales should hold a block of sections for each scale, such as `smoke:`.")
+    scales, recipes = _blocks(content, "scales", "smoke"), _blocks(content, "recipes", "official-code")
     _known("scales", scales, get_args(Scale))
-    chosen = content.get("scale")
-    _known("scale", [chosen], get_args(Scale))
-    for scale in sorted(get_args(Scale), key=lambda name: name != chosen):  # the chosen one first
-        where = "" if scale == chosen else f"scales.{scale} (laid over the rest): "
-        params = _check(_overlay(content, {**(scales.get(scale) or {}), "scale": scale}), where)
-        if scale == chosen:
-            result = params
+    scale, recipe = content.get("scale"), content.get("recipe")
+    _known("scale", [scale], get_args(Scale))
+    _known("recipe", [recipe], tuple(recipes))
+
+    def checked(scale: Any, recipe: Any, where: str = "") -> Params:
+        laid = _overlay(_overlay(content, scales.get(scale) or {}), recipes[recipe] or {})
+        return _check({**laid, "scale": scale, "recipe": recipe}, where)
+
+    result = checked(scale, recipe)
+    for other in get_args(Scale):
+        checked(other, recipe, f"scales.{other} (laid over the rest): ")
+    for other in recipes:
+        checked(scale, other, f"recipes.{other} (laid over the rest): ")
     return result
+
+
+def _blocks(content: dict[str, Any], key: str, example: str) -> dict[str, Any]:
+    """Take the blocks of sections under `key` out of `content`."""
+    blocks = content.pop(key, None) or {}
+    if not isinstance(blocks, dict) or not all(isinstance(block or {}, dict) for block in blocks.values()):
+        raise BadRequest(f"params.yaml: {key} should hold a block of sections for each of them, such as `{example}:`.")
+    return blocks
 
 
 def settings_for(params: Params, verb: str, *, domain: str = "", method: str = "") -> dict[str, Any]:
@@ -399,6 +413,7 @@ def schema() -> dict[str, Any]:
     part = json.loads(json.dumps(whole).replace("#/$defs/", "#/$defs/part"))
     parts = part.pop("$defs")
     part["properties"].pop("scale")
+    part["properties"].pop("recipe")
     part["properties"]["methods"]["additionalProperties"] = {"$ref": "#/$defs/partAdapt"}
     for section in [part, *parts.values()]:
         section.pop("required", None)
@@ -410,6 +425,11 @@ def schema() -> dict[str, Any]:
         "type": "object",
         "properties": {scale: {"$ref": "#/$defs/part"} for scale in get_args(Scale)},
         "additionalProperties": False,
+    }
+    whole["properties"]["recipes"] = {
+        "description": "Blocks, one of which is laid over the scale.",
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/part"},
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}
 

@@ -248,7 +248,7 @@ def test_a_number_that_yaml_takes_for_text_is_explained() -> None:
 def test_every_missing_key_is_named() -> None:
     content = tiny.content()
     for section, inner in content.items():
-        if section in ("scale", "scales", "methods"):
+        if section in ("scale", "scales", "recipe", "recipes", "methods"):
             continue
         for key in inner:
             cut = {
@@ -376,3 +376,46 @@ def test_settings_are_plain_values() -> None:
 def test_an_unknown_verb_is_answered_with_the_nearest() -> None:
     with pytest.raises(BadRequest, match="did you mean 'train'"):
         settings_for(load(tiny.content()), "trian")
+
+
+RECIPES = list(tiny.content()["recipes"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_laid_over_the_scale_and_nothing_else_changes(recipe: str) -> None:
+    content = tiny.changed("scale", "paper")
+    plain = config.load(content).model_dump(mode="json")
+    found = config.load(tiny.changed("recipe", recipe, content)).model_dump(mode="json")
+    block = content["recipes"][recipe]
+    for section, value in found.items():
+        expected = recipe if section == "recipe" else plain[section]
+        if section in block:
+            expected = {**expected, **block[section]}
+        assert value == expected
+
+
+def test_an_unknown_recipe_is_named_with_the_nearest_one() -> None:
+    assert "did you mean 'official-code'?" in refusal(tiny.changed("recipe", "oficial-code"))
+
+
+def test_a_typo_in_a_recipe_that_is_not_chosen_is_found() -> None:
+    message = refusal(tiny.changed("recipes.batch-4.loop.bacth", 4))
+    assert "recipes.batch-4" in message
+    assert "did you mean 'batch'?" in message
+
+
+def test_the_official_code_is_as_the_authors_have_released_it() -> None:
+    """configUDA.json and what trainUDA.py does, where settings can say it."""
+    content = tiny.changed("recipe", "official-code", tiny.changed("scale", "paper"))
+    params = config.load(content)
+    loop, adapt, model = params.loop, params.adapt, params.model
+    assert (loop.optimizer, loop.momentum, loop.nesterov, loop.weight_decay) == ("sgd", 0.9, False, 5e-4)
+    assert (loop.batch, loop.crop, loop.flip, loop.poly_power, loop.warmup) == (2, (512, 512), False, 0.9, 0)
+    assert (loop.backbone_lr_factor, loop.head_lr_factor) == (3, 10)
+    assert (adapt.steps, adapt.lr, adapt.init, adapt.ema, adapt.threshold) == (250000, 2.5e-4, "backbone", 0.99, 0.968)
+    assert (adapt.pseudo_labels, adapt.teacher_bn, adapt.pixel_weight) == ("teacher", "batch", "threshold_uniform")
+    assert (adapt.lambda_scope, adapt.lambda_counts, adapt.lambda_applies_to) == ("batch", "target", "target")
+    assert (adapt.draw_void, adapt.consistency_weight) == (True, 1)
+    assert (adapt.jitter_probability, adapt.jitter_strength) == (0.8, 0.25)
+    assert (adapt.blur_probability, adapt.blur_sigma) == (0.5, (0.15, 1.15))
+    assert (model.network, model.aspp_branches, model.bn_affine) == ("deeplab_resnet101", 2, "frozen")
