@@ -138,7 +138,15 @@ def predict(args: argparse.Namespace) -> None:
     """Label images of any size with trained weights."""
     from dacs.evaluation.predict import predict_images
 
-    predict_images(args.weights, args.images, args.out, batch=args.batch)
+    predict_images(
+        args.weights,
+        args.images,
+        args.out,
+        network=args.network,
+        batch=args.batch,
+        tile=round(1e6 * args.tile),
+        again=args.again,
+    )
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -215,7 +223,10 @@ VERBS: dict[Any, tuple[tuple[str, dict[str, Any]], ...]] = {
     report: (_SETTINGS, _RUNS, ("--reports", {**_PATH, "help": "what `figures` wrote"}), _OUT),
     predict: (
         ("--weights", {**_PATH, "help": "run folder, or weights.safetensors in one"}),
-        ("--batch", {**_COUNT, "default": 4, "help": "images at a time"}),
+        ("--network", {"choices": ("student", "teacher"), "help": "of a run folder; left out: the student"}),
+        ("--batch", {**_COUNT, "default": 4, "help": "images of one size at a time"}),
+        ("--tile", {"type": float, "default": 4, "help": "megapixels at a time; larger images go in tiles"}),
+        ("--again", {"action": "store_true", "help": "label anew what is there, or write over results of others"}),
         _OUT,
         ("images", {"type": Path, "nargs": "+", "help": "images, or folders of images"}),
     ),

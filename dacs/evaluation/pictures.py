@@ -1,0 +1,169 @@
+"""The pictures that a person gives: which they are, what their results are called, their pixels. No network here."""
+
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dacs.data.decode import BadFrame
+from dacs.data.pixels import png_of_image
+from dacs.errors import BadRequest
+from dacs.evaluation.shown import save_labels
+from dacs.files import write_bytes
+from dacs.labels import palette
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
+OPACITY = 0.5  # of the colours over the picture
+LARGEST = 2**30  # pixels of a picture: about 10 GB while it is written
+ORIENTATION = 0x0112  # EXIF: how a camera was held
+UPRIGHT = {  # what undoes each orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Picture(NamedTuple):
+    """A file, and what its results are called: its path below the folder that was given, without the ending."""
+
+    name: str
+    path: Path
+
+    def results(self, out: Path) -> list[Path]:
+        """The files that are made of it."""
+        return [out / kind / f"{self.name}.png" for kind in RESULTS]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Which
+
+
+def find(given: Sequence[Path], out: Path) -> tuple[list[Picture], int]:
+    """The pictures among files and folders, in the order of their names, and how many other files lie in the folders.
+
+    Hidden files are no pictures, nor are results that an earlier run wrote to `out`. Raises BadRequest when there are
+    none, and when two would have the same name.
+    """
+    pictures, others = list[Picture](), 0
+    for path in given:
+        if path.is_dir():
+            files = sorted(_walked(path, [(out / kind).resolve() for kind in RESULTS]))
+            found = [file for file in files if _is_picture(file, path)]
+            pictures += [Picture(file.relative_to(path).with_suffix("").as_posix(), file) for file in found]
+            others += len(files) - len(found)
+        elif path.exists():
+            pictures.append(Picture(path.stem, path))
+        else:
+            raise BadRequest(f"{path}: not found.\nGive images, or folders of images.")
+    _check(given, pictures)
+    return pictures, others
+
+
+def _walked(folder: Path, without: list[Path]) -> Iterator[Path]:
+    """All files below a folder but those below others; links are followed, but not in circles."""
+    for where, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = Path(where).resolve()
+        folders[:] = [name for name in folders if _is_new(Path(where, name).resolve(), here, without)]
+        yield from (Path(where, name) for name in names)
+
+
+def _is_new(folder: Path, here: Path, without: list[Path]) -> bool:
+    return folder not in without and not here.is_relative_to(folder)
+
+
+def _refuse(error: OSError) -> None:
+    raise BadRequest(f"{error.filename}: cannot be read ({error.strerror}).\nMake it readable, or give other folders.")
+
+
+def _is_picture(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in ENDINGS and not hidden and (path.is_file() or path.is_symlink())
+
+
+def _check(given: Sequence[Path], pictures: list[Picture]) -> None:
+    if not pictures:
+        raise BadRequest(f"{', '.join(map(str, given))}: no images.\nKnown endings: {', '.join(ENDINGS)}.")
+    twice = [name for name, times in Counter(picture.name for picture in pictures).items() if times > 1]
+    if twice:
+        raise BadRequest(
+            f"{len(twice)} names occur more than once, such as '{twice[0]}'; results would overwrite each other.\n"
+            "Give the folder above them, whose tree is kept, or give these images in runs of their own."
+        )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Pixels
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let large pictures be read, which Pillow takes for an attack, and keep its remarks on odd files to itself."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def read(path: Path) -> np.ndarray:
+    """A picture as a person sees it, as RGB: uint8 of shape (height, width, 3). Raises BadFrame saying what is wrong.
+
+    Of 16 bits the high byte is taken, gray is tripled, transparency is dropped, a palette is looked up, and what a
+    camera noted of how it was held is followed. Of several pages it is the first.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            return _rgb(image)
+    except BadFrame as error:
+        raise BadFrame(f"{path}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise BadFrame(f"{path}: not an image, or damaged from its start ({len(content)} bytes)") from error
+    except Exception as error:  # a decoder stumbles over damage in as many ways as there are bytes
+        raise BadFrame(f"{path}: not a readable image ({error or type(error).__name__})") from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.width * image.height > LARGEST:
+        raise BadFrame(f"{image.width}x{image.height} pixels are too many ({LARGEST} at most)")
+    image.load()
+    upright = image.transpose(UPRIGHT[turn]) if (turn := _orientation(image)) in UPRIGHT else image
+    if not upright.mode.startswith(("I", "F")):
+        return np.asarray(upright.convert("RGB"))
+    samples = np.asarray(upright)
+    if samples.dtype.kind != "u" or samples.dtype.itemsize != 2:
+        raise BadFrame(f"samples of type {samples.dtype} ({image.mode}), 8 or 16 bits without a sign were expected")
+    return np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _orientation(image: Image.Image) -> object:
+    """How the camera was held, if that is noted and the notes can be read; pictures of other kinds have no notes."""
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # damaged notes do not spoil the picture
+        return None
+
+
+def write(picture: Picture, image: np.ndarray, ids: np.ndarray, out: Path) -> None:
+    """Write train ids, their colours, and the colours over the picture, as PNG, each of them whole or not at all."""
+    labels, painted, overlay = picture.results(out)
+    colors = palette()[ids]
+    save_labels(ids, labels)
+    write_bytes(painted, png_of_image(Image.fromarray(colors)))
+    over = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
+    write_bytes(overlay, png_of_image(Image.fromarray(over)))
