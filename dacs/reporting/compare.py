@@ -23,9 +23,11 @@ def compare(first: Path, second: Path) -> str:
 
 
 def _scores(path: Path) -> dict[str, float]:
-    """All numbers of a result by their dotted name."""
-    file = path / "evaluation" / "metrics.json" if path.is_dir() else path
-    return dict(_flat(read_json(file)))
+    """All numbers of a result by their dotted name; what nobody could measure has none."""
+    found = read_json(path / "evaluation" / "metrics.json" if path.is_dir() else path)
+    if isinstance(found, dict) and "unmeasured" in found:
+        raise BadRequest(f"{path}: {found['unmeasured']}\nCompare runs whose target has labelled validation frames.")
+    return dict(_flat(found))
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, float]]:
