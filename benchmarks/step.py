@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dacs.adaptation.mixing import strategies
 from dacs.adaptation.teacher import Teacher
 from dacs.config import load, settings_for
-from dacs.models.build import build
+from dacs.models.build import from_settings
 from dacs.provenance import ROOT
 from dacs.training.checkpoint import State
 from dacs.training.loop import networks_of, set_numbers
@@ -64,7 +64,7 @@ def crops(batch: int, size: tuple[int, int], device: torch.device) -> tuple[Tens
 def parts(settings: dict[str, Any], device: torch.device) -> tuple[torch.nn.Module, Callable[..., Any]]:
     """A student and what makes its optimizer."""
     model, loop, adapt = (settings[name] for name in ("model", "loop", "adapt"))
-    student = build(model["network"], aspp_branches=model["aspp_branches"], bn_affine=model["bn_affine"])
+    student = from_settings(model)
     kinds = ("backbone_lr_factor", "head_lr_factor", "weight_decay", "momentum", "nesterov")
     options = {"kind": loop["optimizer"], "lr": adapt["lr"], **{name: loop[name] for name in kinds}}
     return student.to(device).train(), lambda network: optimizer_for(network, **options)

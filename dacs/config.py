@@ -150,8 +150,16 @@ class Remap(Section):
 
 
 class Model(Section):
-    network: Literal["small", "small_gn", "deeplab_resnet18", "deeplab_resnet50", "deeplab_resnet101"]
+    network: Literal[
+        "small", "small_gn", "deeplab_mobilenet", "deeplab_resnet18", "deeplab_resnet50", "deeplab_resnet101"
+    ]
     """The segmentation network."""
+    weights: Text
+    """What the backbone starts from: none, published weights by name, or a file."""
+    weights_folder: Text
+    """Where files of published weights lie."""
+    convention: Literal["torchvision", "caffe"]
+    """What images are normalised to, and where bottlenecks stride: as the weights want it."""
     aspp_branches: Literal[2, 4]
     """Dilated branches that the head sums."""
     bn_affine: Literal["trained", "frozen"]
@@ -471,9 +479,19 @@ def _check(content: dict[str, Any], where: str) -> Params:
     _check_crop(params, where)
     if "naive" in params.runs.methods and params.loop.batch < 2:
         raise BadRequest(f"params.yaml: {where}loop.batch is 1; naive mixing needs two target frames, so 2 or more.")
+    if params.model.weights.startswith("caffe_") != (params.model.convention == "caffe") and not _is_file(params):
+        raise BadRequest(
+            f"params.yaml: {where}model.weights is {params.model.weights}, but model.convention is "
+            f"{params.model.convention}.\nThe caffe_ weights need caffe, all others torchvision."
+        )
     if params.loop.nesterov and not params.loop.momentum:
         raise BadRequest(f"params.yaml: {where}loop.nesterov is true; it needs a loop.momentum above 0.")
     return params
+
+
+def _is_file(params: Params) -> bool:
+    """Whether the backbone starts from a file of one's own, whose convention its names will show."""
+    return params.model.weights.endswith((".pth", ".safetensors"))
 
 
 def domains_of(params: Params) -> list[str]:

@@ -419,3 +419,11 @@ def test_the_official_code_is_as_the_authors_have_released_it() -> None:
     assert (adapt.jitter_probability, adapt.jitter_strength) == (0.8, 0.25)
     assert (adapt.blur_probability, adapt.blur_sigma) == (0.5, (0.15, 1.15))
     assert (model.network, model.aspp_branches, model.bn_affine) == ("deeplab_resnet101", 2, "frozen")
+
+
+def test_weights_and_convention_must_fit() -> None:
+    caffe = tiny.changed("model.weights", "caffe_coco")
+    assert "model.convention is torchvision" in refusal(caffe)
+    paper = tiny.changed("scale", "paper", tiny.changed("scales.paper.model.weights", "caffe_coco"))
+    config.load(tiny.changed("scales.paper.model.convention", "caffe", paper))
+    config.load(tiny.changed("model.weights", "mine.pth"))

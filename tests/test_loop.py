@@ -682,3 +682,15 @@ def test_bfloat16_computes_networks_only_and_stays_near(ready: Path, tmp_path: P
             assert value.dtype == theirs[key].dtype
             assert torch.allclose(value.float(), theirs[key].float(), atol=0.05), key
     assert all(math.isfinite(float(row["loss_mixed"])) for row in rows(half))
+
+
+def test_a_run_from_nothing_starts_at_the_weights_that_are_named(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    tensors = resnet18(weights=None).state_dict()
+    torch.save(tensors, tmp_path / "mine.pth")
+    card = tiny.card("source")
+    model = {"network": "deeplab_resnet18", "weights": str(tmp_path / "mine.pth"), "weights_folder": "data/weights"}
+    card["settings"]["model"] |= model
+    student = loop._start(card["settings"], card["settings"]["train"], 0, None, CPU).student
+    assert torch.equal(student.backbone[0].weight, tensors["conv1.weight"])

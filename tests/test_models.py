@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.models.build import NETWORKS, build, freeze_bn_affine
-from dacs.models.deeplab import IMAGENET_MEAN, IMAGENET_STD, AtrousPyramid, Segmenter, deeplab
+from dacs.models.deeplab import NORMALISATION, AtrousPyramid, Segmenter, deeplab
 from dacs.models.enlarge import enlarge
 
 DEPTHS = (18, 50, 101)
@@ -46,7 +46,7 @@ def test_deeplab_on_resnet_101_has_the_weights_of_the_original() -> None:
     assert kinds.count(nn.BatchNorm2d) == 104
     assert len(list(network.backbone.parameters())) == 104 + 208
     assert len(list(network.head.parameters())) == 8
-    assert len(network.state_dict()) == 632
+    assert len(network.state_dict()) == 632 + 2  # mean and deviation of the input
 
 
 def test_two_branches_are_the_first_two_of_four() -> None:
@@ -91,7 +91,7 @@ def test_logits_have_the_size_of_the_images(size: tuple[int, int]) -> None:
 def test_images_are_normalised_inside_and_logits_enlarged_with_corners_aligned() -> None:
     network = build("small", aspp_branches=2).eval()
     images = torch.rand(1, 3, 33, 65, generator=torch.Generator().manual_seed(0))
-    mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+    mean, std = (torch.tensor(values)[:, None, None] for values in NORMALISATION["torchvision"])
     coarse = network.head(network.backbone((images - mean) / std))
     fine = network(images)
     assert coarse.shape[-2:] == (9, 17)  # so that every fourth pixel lies on a position, corners included
@@ -99,10 +99,13 @@ def test_images_are_normalised_inside_and_logits_enlarged_with_corners_aligned()
     assert torch.allclose(fine[..., 2::4, ::4], (coarse[..., 1:, :] + coarse[..., :-1, :]) / 2, atol=1e-5)
 
 
-def test_what_normalises_travels_with_the_network_and_not_with_its_weights() -> None:
-    network = build("small", aspp_branches=4)
-    assert not {"mean", "std"} & set(network.state_dict())
-    assert network.double().mean.dtype == torch.float64
+def test_what_normalises_is_saved_with_the_weights_and_cannot_drift_from_them() -> None:
+    caffe, other = (build("small", aspp_branches=4, convention=each, seed=1) for each in ("caffe", "torchvision"))
+    images = torch.rand(1, 3, 32, 32)
+    assert not torch.allclose(caffe.eval()(images), other.eval()(images))
+    other.load_state_dict(caffe.state_dict())
+    assert torch.equal(caffe(images), other(images))
+    assert other.double().mean.dtype == torch.float64
 
 
 @pytest.mark.parametrize("name", NETWORKS)

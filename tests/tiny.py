@@ -75,7 +75,7 @@ def finished_run(folder: Path, network: str = "small", seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     for offset, name in enumerate(("weights.safetensors", "teacher.safetensors")):
         save_file(build(network, aspp_branches=4, seed=seed + offset).state_dict(), folder / name)
-    model = {"network": network, "aspp_branches": 4, "bn_affine": "trained"}
+    model = {"network": network, "aspp_branches": 4, "bn_affine": "trained", "convention": "torchvision"}
     write_json(folder / "settings.json", {"settings": {"model": model}})
     return folder
 

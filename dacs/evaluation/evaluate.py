@@ -17,7 +17,7 @@ from dacs.evaluation.confusion import count, scores
 from dacs.evaluation.shown import save_labels, spread
 from dacs.files import read_json, write_json
 from dacs.labels import NAMES
-from dacs.models.build import build
+from dacs.models.build import from_settings
 from dacs.models.deeplab import Segmenter
 
 NETWORKS = {"student": "weights.safetensors", "teacher": "teacher.safetensors"}
@@ -59,7 +59,7 @@ def evaluate_run(
 def load(run: Path, file: str = "weights.safetensors") -> Segmenter:
     """A network of a finished run, in evaluation mode; its shape is told by the run's settings.json."""
     model = read_json(run / "settings.json")["settings"]["model"]
-    network = build(model["network"], aspp_branches=model["aspp_branches"], bn_affine=model["bn_affine"])
+    network = from_settings(model)
     try:
         network.load_state_dict(load_file(run / file))
     except (OSError, SafetensorError, RuntimeError) as error:

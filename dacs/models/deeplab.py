@@ -1,20 +1,25 @@
 """DeepLab-v2 on torchvision's ResNets: dilated to output stride 8, with a head that sums dilated 3x3 convolutions.
 
-Chen et al. (2017), as AdaptSegNet and DACS configure it. Input: RGB in [0, 1]; what normalises it lives here, so that
-it cannot drift from the weights.
+Chen et al. (2017), as AdaptSegNet and DACS configure it; and on MobileNetV3, for small GPUs. Input: RGB in [0, 1]; what
+normalises it lives here and is saved with the weights, so that it cannot drift from them.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
+from torchvision.models import mobilenetv3, resnet
 
 from dacs.models.enlarge import enlarge
 from dacs.scene import Images, Logits
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of images in [0, 1]; torchvision's convention
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Convention = Literal["torchvision", "caffe"]
+NORMALISATION = {  # mean and standard deviation: RGB, of images in [0, 1]
+    "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": (tuple(v / 255 for v in (122.67891434, 116.66876762, 104.00698793)), (1 / 255,) * 3),  # 0..255, no spread
+}
+INITIAL_STD = 0.01  # of every convolution that has no weights yet (authors' code)
 
 RESNETS = {18: resnet.resnet18, 50: resnet.resnet50, 101: resnet.resnet101}  # by depth
 
@@ -44,29 +49,59 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, convention: Convention = "torchvision") -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        mean, std = NORMALISATION[convention]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: Images) -> Logits:
         logits = self.head(self.backbone((images - self.mean) / self.std))
         return enlarge(logits, (images.shape[-2], images.shape[-1]))
 
 
-def deeplab(depth: int, classes: int, *, aspp_branches: int) -> Segmenter:
+def deeplab(depth: int, classes: int, *, aspp_branches: int, convention: Convention = "torchvision") -> Segmenter:
     """DeepLab-v2 on ResNet-`depth` (18, 50 or 101) at output stride 8; no pretrained weights.
 
-    Unlike the Caffe-style original, torchvision strides in the 3x3 convolution of a bottleneck.
+    Torchvision strides in the 3x3 convolution of a bottleneck, the Caffe-style original in the 1x1 before it: the
+    weights of one do not serve the other.
     """
     network = _dilate(RESNETS[depth](weights=None))
+    if convention == "caffe":
+        _stride_first(network)
     channels = network.fc.in_features
     network.maxpool.ceil_mode = True  # so that 512 pixels become 65 positions, as in the original
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
     backbone = nn.Sequential(*stages, network.layer1, network.layer2, network.layer3, network.layer4)
-    return Segmenter(backbone, AtrousPyramid(channels, classes, (6, 12, 18, 24)[:aspp_branches]))
+    head = AtrousPyramid(channels, classes, (6, 12, 18, 24)[:aspp_branches])
+    return _initial(Segmenter(backbone, head, convention))
+
+
+def deeplab_mobilenet(classes: int, *, aspp_branches: int, convention: Convention = "torchvision") -> Segmenter:
+    """The same head on MobileNetV3-Large at output stride 16, its dilations halved with the stride."""
+    backbone = mobilenetv3.mobilenet_v3_large(weights=None, dilated=True).features
+    head = AtrousPyramid(backbone[-1].out_channels, classes, (3, 6, 9, 12)[:aspp_branches])
+    return _initial(Segmenter(backbone, head, convention))
+
+
+def _initial(network: Segmenter) -> Segmenter:
+    """Every convolution from N(0, 0.01), BatchNorm as the identity; biases as torch draws them (authors' code)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, 0, INITIAL_STD)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def _stride_first(network: resnet.ResNet) -> None:
+    """Move the stride of each bottleneck from its 3x3 convolution to the 1x1 before."""
+    for module in network.modules():
+        if isinstance(module, resnet.Bottleneck):
+            module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
 
 
 def _dilate(network: resnet.ResNet) -> resnet.ResNet:

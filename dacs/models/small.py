@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dacs.models.deeplab import AtrousPyramid, Segmenter
+from dacs.models.deeplab import AtrousPyramid, Convention, Segmenter
 from dacs.models.enlarge import enlarge
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
@@ -58,9 +58,13 @@ class SmallBackbone(nn.Module):
         return F.relu(self.detail(fine) + coarse)
 
 
-def small(classes: int, *, aspp_branches: int, norm: Norm = nn.BatchNorm2d) -> Segmenter:
+def small(
+    classes: int, *, aspp_branches: int, convention: Convention = "torchvision", norm: Norm = nn.BatchNorm2d
+) -> Segmenter:
     """The small net; no pretrained weights."""
-    return Segmenter(SmallBackbone(norm), AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches]))
+    backbone = SmallBackbone(norm)
+    head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches])
+    return Segmenter(backbone, head, convention)
 
 
 def _conv(

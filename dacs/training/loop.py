@@ -19,7 +19,8 @@ from dacs.data.splits import measured
 from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
 from dacs.files import write_bytes, write_text
-from dacs.models.build import build
+from dacs.models.build import from_settings
+from dacs.models.weights import NONE, file_of, load_backbone
 from dacs.training import checkpoint
 from dacs.training.checkpoint import State
 from dacs.training.monitor import Monitor
@@ -95,16 +96,13 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
 
 def _start(settings: dict[str, Any], part: dict[str, Any], seed: int, init: Path | None, device: torch.device) -> State:
     """A run before its first step."""
-    loop = settings["loop"]
-    model = settings["model"]
-    student = build(
-        model["network"],
-        aspp_branches=model["aspp_branches"],
-        bn_affine=model["bn_affine"],
-        seed=seed_of(seed, "weights"),
-    )
+    loop, model = settings["loop"], settings["model"]
+    student = from_settings(model, seed_of(seed, "weights"))
     if init is not None:
         student.load_state_dict(load_file(init / "weights.safetensors"))
+    elif model["weights"] != NONE:
+        path = file_of(model["weights"], model["network"], Path(model["weights_folder"]))
+        load_backbone(student.backbone, path, convention=model["convention"])
     student.to(device).train()
     # A teacher that keeps nothing of itself is the student before this step: the paper's reading.
     ema = 0.0 if part.get("pseudo_labels") == "student" else part["ema"]

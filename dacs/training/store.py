@@ -18,6 +18,7 @@ from dacs.config import Params, labelled_split, load, measured_split, settings_f
 from dacs.data.splits import measured
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import atomic, digest, read_json, write_json
+from dacs.models.weights import NONE, file_of, placed
 from dacs.provenance import canonical, code_digest, short_digest
 
 STORE = Path(".cache/runs")
@@ -77,11 +78,18 @@ def describe(
         "seed": seed,
         "settings": settings,
         "data": {role: _data_digest(folder) for role, folder in data.items()},
-        "init": read_json(init / CARD)["sha256"][WEIGHTS] if init else None,
+        "init": read_json(init / CARD)["sha256"][WEIGHTS] if init else _backbone(settings["model"]),
         "code": code_digest("dacs.training.loop"),
         "torch": version("torch"),
     }
     return {"key": short_digest(canonical({**card, "settings": {**settings, "loop": loop}})), **card}
+
+
+def _backbone(model: dict[str, Any]) -> str | None:
+    """The digest of the published weights that the backbone starts from; they are brought if they are not there."""
+    if model["weights"] == NONE:
+        return None
+    return digest(file_of(model["weights"], model["network"], Path(model["weights_folder"])))
 
 
 def plan(path: Path, ready: Path = Path("data/ready")) -> str:
@@ -115,6 +123,10 @@ def _how_far(params: Params, task: str, method: str, seed: int, ready: Path) -> 
     needed = (split, folder / "train", folder / measured_split(params, target))
     if not all(path.exists() for path in (folder / "contract.json", *(part / "card.json" for part in needed))):
         return "", "waits for its data"
+    model = settings["model"]
+    brought = placed(model["weights"], model["network"], Path(model["weights_folder"]))
+    if init is None and model["weights"] != NONE and brought is None:
+        return "", f"waits for the weights '{model['weights']}'"
     card = describe(method=method, settings=settings, seed=seed, source=split, target=folder, init=init)
     kept = STORE / card["key"]
     if (kept / CARD).exists():

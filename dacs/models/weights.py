@@ -1,0 +1,196 @@
+"""Where a backbone starts from: published weights by name, a file, or nothing.
+
+A table says which file belongs to which network, and in which layout. A file is read as plain data, never unpickled
+into objects, and held to the sha256 that begins in its name (torch hub's convention).
+"""
+
+import csv
+import hashlib
+import os
+import re
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dacs.errors import BadRequest, RunFailed
+
+TABLE = Path(__file__).with_name("weights.csv")
+NONE = "none"
+SHOWN = 10  # tensors written out in a message
+
+
+class Published(NamedTuple):
+    """A row of weights.csv: one address of a file."""
+
+    name: str
+    network: str
+    file: str
+    layout: str
+    address: str
+    accuracy: str
+
+
+def published() -> list[Published]:
+    """The table of published weights."""
+    with TABLE.open(newline="") as stream:
+        return [Published(**row) for row in csv.DictReader(stream)]
+
+
+def file_of(weights: str, network: str, folder: Path) -> Path:
+    """The file that `weights` names: a published one for this network, brought to `folder` if need be, or a path.
+
+    Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash;
+    the message says where to put it.
+    """
+    path = placed(weights, network, folder)
+    if path:
+        return _held_to_its_name(path)
+    rows = [row for row in published() if (row.name, row.network) == (weights, network)]
+    if rows:
+        return _brought(rows, folder)
+    names = sorted({row.name for row in published() if row.network == network})
+    raise BadRequest(
+        f"model.weights: '{weights}' is neither published for {network} ({', '.join(names) or 'nothing is'}) "
+        f"nor a file.\nName one of these, a .pth or .safetensors file, or none."
+    )
+
+
+def placed(weights: str, network: str, folder: Path) -> Path | None:
+    """Where the file of published weights, or the one at a path, lies already: in our folder, or in torch hub's."""
+    files = [row.file for row in published() if (row.name, row.network) == (weights, network)]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    hub = Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub/checkpoints"  # torch.hub's rule, without torch
+    places = [folder / files[0], hub / files[0]] if files else [Path(weights)]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _brought(rows: list[Published], folder: Path) -> Path:
+    """Download by torch hub's own means, which name a file only when its hash fits."""
+    import torch.hub
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path, told = folder / rows[0].file, []
+    for row in rows:
+        try:
+            torch.hub.download_url_to_file(row.address, str(path), hash_prefix=_prefix(path), progress=False)
+            return path
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            told.append(f"{row.address} ({error})")
+    raise RunFailed(
+        f"model.weights: {path.name} is not in {folder}, and could not be downloaded from {' or '.join(told)}.\n"
+        f"Put the file there; its sha256 begins with {_prefix(path)}."
+    )
+
+
+def _held_to_its_name(path: Path) -> Path:
+    prefix = _prefix(path)
+    if prefix:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if not found.startswith(prefix):
+            raise RunFailed(
+                f"{path}: its sha256 begins with {found[: len(prefix)]}, its name says {prefix}.\n"
+                f"The file is damaged or another one: delete it, or take the hash out of its name if you know it."
+            )
+    return path
+
+
+def _prefix(path: Path) -> str:
+    """The hex digits at the end of the name of a file, as torch hub reads them; empty where there are none."""
+    match = re.search(r"-([0-9a-f]{8,64})\.", path.name)
+    return match[1] if match else ""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# From a file to a network
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tensors of a .pth or .safetensors file by name. Raises RunFailed for anything but plain tensors."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can break its reader in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunFailed(f"{path}: not a file of plain tensors ({reason}).\nBring the published file.") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise RunFailed(f"{path}: not a table of tensors by name.\nBring the published file.")
+    return content
+
+
+def layout_of(tensors: dict[str, Any]) -> str:
+    """The layout that names of tensors show: torchvision, torchvision_deeplab or caffe."""
+    names = " ".join(tensors)
+    if "layer5.conv2d_list" in names:
+        return "caffe"
+    return "torchvision_deeplab" if "backbone." in names else "torchvision"
+
+
+def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
+    """Copy a file's backbone into ours; its head is left, its classes being others.
+
+    `convention` is that of our network: "torchvision" (RGB, stride in the 3x3 convolution) or "caffe" (BGR in 0..255,
+    stride in the first 1x1). Raises BadRequest where the file was made for the other one, RunFailed listing tensors
+    that are missing or of another shape.
+    """
+    tensors = read(path)
+    layout = layout_of(tensors)
+    if (layout == "caffe") != (convention == "caffe"):
+        raise BadRequest(
+            f"{path}: holds weights in the layout of {layout}, but model.convention is {convention}.\n"
+            f"Set model.convention to {'caffe' if layout == 'caffe' else 'torchvision'}."
+        )
+    found = {LAYOUTS[layout](name): value for name, value in tensors.items()}
+    wanted = backbone.state_dict()
+    if layout == "caffe":
+        first = next(iter(wanted))
+        if first in found:
+            found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # older files have none
+    faults = [f"{name}: missing" for name in wanted if name not in found and name not in counters]
+    faults += [
+        f"{name}: {tuple(found[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    if faults:
+        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        raise RunFailed(
+            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{shown}\nName the weights' own network."
+        )
+    backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
+
+
+def _from_torchvision(name: str) -> str:
+    """Names of torchvision's ResNet or MobileNet → places in our backbone; a head's name stays and fits nothing."""
+    name = name.removeprefix("features.") if name.startswith("features.") else name
+    match = re.fullmatch(r"(conv1|bn1|layer[1-4])\.(.+)", name)
+    return f"{PLACES[match[1]]}.{match[2]}" if match else name
+
+
+def _from_deeplab(name: str) -> str:
+    """Names of torchvision's DeepLabV3."""
+    return _from_torchvision(name.removeprefix("backbone.")) if name.startswith("backbone.") else f"head {name}"
+
+
+def _from_caffe(name: str) -> str:
+    """Names of the Caffe-style files, with or without a leading component such as `Scale.`."""
+    match = re.search(r"(?:^|\.)((?:conv1|bn1|layer[1-4])\..+)", name)
+    return _from_torchvision(match[1]) if match else f"head {name}"
+
+
+PLACES = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in deeplab()'s nn.Sequential
+LAYOUTS: dict[str, Callable[[str], str]] = {
+    "torchvision": _from_torchvision,
+    "torchvision_deeplab": _from_deeplab,
+    "caffe": _from_caffe,
+}

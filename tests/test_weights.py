@@ -1,0 +1,255 @@
+"""Published weights: found by name, held to their hash, read as plain data, and computing what they computed before."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import servers
+import torch
+from safetensors.torch import save_file
+from servers import Server, running
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v3_large, resnet50
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+
+from dacs.errors import BadRequest, RunFailed
+from dacs.models import weights as module
+from dacs.models.build import build
+from dacs.models.weights import Published, file_of, layout_of, load_backbone, published
+
+IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0))
+PLACES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+State = dict[str, Tensor]
+
+
+def saved(folder: Path, tensors: State, stem: str = "weights") -> Path:
+    """A .pth with the digits of its hash in its name, as torch hub names files."""
+    torch.save(tensors, folder / "new.pth")
+    digits = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()[:8]
+    return (folder / "new.pth").rename(folder / f"{stem}-{digits}.pth")
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Random statistics too, so that nothing that is forgotten goes unseen."""
+    generator = torch.Generator().manual_seed(1)
+    for module_ in network.modules():
+        if isinstance(module_, nn.BatchNorm2d):
+            module_.running_mean.copy_(torch.randn(module_.running_mean.shape, generator=generator) * 0.1)
+            module_.running_var.copy_(torch.rand(module_.running_var.shape, generator=generator) + 0.5)
+    return network.eval()
+
+
+def caffe(network: nn.Module, prefix: str) -> State:
+    """A state dict as the Caffe-style files hold it: their names, blue first, a head of 21 classes."""
+    tensors = {}
+    for name, value in network.state_dict().items():
+        place, rest = name.split(".", 1)
+        if not name.endswith("num_batches_tracked"):
+            tensors[f"{prefix}{PLACES[place]}.{rest}"] = value.flip(1) if name == "0.weight" else value
+    head = {f"{prefix}layer5.conv2d_list.{n}.weight": torch.zeros(21, 2048, 3, 3) for n in range(4)}
+    return tensors | head
+
+
+# ---- layouts
+
+MAKERS: dict[str, tuple[str, Callable[[], State], str]] = {
+    "resnet": ("deeplab_resnet50", lambda: lively(resnet50(weights=None)).state_dict(), "torchvision"),
+    "mobilenet": ("deeplab_mobilenet", lambda: lively(mobilenet_v3_large(weights=None)).state_dict(), "torchvision"),
+    "deeplabv3 resnet": (
+        "deeplab_resnet50",
+        lambda: lively(deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True)).state_dict(),
+        "torchvision_deeplab",
+    ),
+    "deeplabv3 mobilenet": (
+        "deeplab_mobilenet",
+        lambda: lively(deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)).state_dict(),
+        "torchvision_deeplab",
+    ),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_torchvisions_files_become_the_same_tensors_of_our_backbone(maker: str, tmp_path: Path) -> None:
+    """In the order of the layers, which is the same in both, whatever they are called."""
+    network, make, layout = MAKERS[maker]
+    tensors = make()
+    ours = build(network, aspp_branches=4, seed=5)
+    load_backbone(ours.backbone, saved(tmp_path, tensors), convention="torchvision")
+    assert layout_of(tensors) == layout
+    source = [value for name, value in tensors.items() if not name.startswith(("fc.", "classifier.", "aux_"))]
+    found = list(ours.backbone.state_dict().values())
+    assert len(found) == len(source)
+    assert all(torch.equal(one, other) for one, other in zip(found, source, strict=True))
+
+
+def test_without_dilation_our_backbone_computes_torchvisions_features(tmp_path: Path) -> None:
+    """With stride and dilation put back, the loaded backbone is resnet50 up to its pooling."""
+    reference = lively(resnet50(weights=None))
+    ours = build("deeplab_resnet50", aspp_branches=4).eval()
+    load_backbone(ours.backbone, saved(tmp_path, reference.state_dict()), convention="torchvision")
+    ours.backbone[3].ceil_mode = False
+    for stage in (ours.backbone[6], ours.backbone[7]):
+        for conv in (each for each in stage.modules() if isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3)):
+            conv.dilation = conv.padding = (1, 1)
+        stage[0].conv2.stride = stage[0].downsample[0].stride = (2, 2)
+    features = nn.Sequential(*list(reference.children())[:-2])
+    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        assert torch.allclose(ours.backbone((IMAGES - mean) / std), features((IMAGES - mean) / std), atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "Scale."])
+def test_caffe_files_see_bgr_in_0_to_255_and_stride_in_the_first_convolution(prefix: str, tmp_path: Path) -> None:
+    """Against the same computation written with blue first and the means of the reference."""
+    original = lively(build("deeplab_resnet50", aspp_branches=4, convention="caffe", seed=3))
+    block = original.backbone[5][0]
+    assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
+    tensors = caffe(original.backbone, prefix)
+    ours = build("deeplab_resnet50", aspp_branches=4, convention="caffe", seed=4).eval()
+    load_backbone(ours.backbone, saved(tmp_path, tensors), convention="caffe")
+    blue_first = IMAGES.flip(1) * 255 - torch.tensor((104.00698793, 116.66876762, 122.67891434))[:, None, None]
+    with torch.no_grad():
+        original.backbone[0].weight.copy_(tensors[f"{prefix}conv1.weight"])
+        expected = original.backbone(blue_first)
+        found = ours.backbone((IMAGES - ours.mean) / ours.std)
+    assert torch.allclose(found, expected, atol=1e-5 * expected.abs().max().item())
+    assert not torch.equal(ours.head.branches[0].weight, torch.zeros(()))
+
+
+@pytest.mark.parametrize("convention", ["torchvision", "caffe"])
+def test_weights_of_the_other_convention_are_refused(convention: str, tmp_path: Path) -> None:
+    network = build("deeplab_resnet50", aspp_branches=4)
+    tensors = caffe(network.backbone, "") if convention == "torchvision" else resnet50(weights=None).state_dict()
+    with pytest.raises(BadRequest, match=r"(?s)layout of .*Set model\.convention"):
+        load_backbone(network.backbone, saved(tmp_path, tensors), convention=convention)
+
+
+def test_tensors_that_are_missing_or_of_another_shape_are_listed(tmp_path: Path) -> None:
+    tensors = resnet50(weights=None).state_dict()
+    tensors["conv1.weight"] = torch.zeros(64, 4, 7, 7)
+    for name in [name for name in tensors if name.startswith("layer4")]:
+        del tensors[name]
+    backbone = build("deeplab_resnet50", aspp_branches=4).backbone
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(RunFailed, match=r"tensors of the backbone do not fit") as caught:
+        load_backbone(backbone, saved(tmp_path, tensors), convention="torchvision")
+    assert str(caught.value).count("\n  ") == 10
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_safetensors_are_read_too(tmp_path: Path) -> None:
+    tensors = resnet50(weights=None).state_dict()
+    save_file(tensors, tmp_path / "mine.safetensors")
+    ours = build("deeplab_resnet50", aspp_branches=4)
+    load_backbone(ours.backbone, tmp_path / "mine.safetensors", convention="torchvision")
+    assert torch.equal(ours.backbone[0].weight, tensors["conv1.weight"])
+
+
+class Hostile:
+    """Would run on being unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
+        return (Path.touch, (Path("owned"),))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("content", [Hostile(), {"conv1.weight": Hostile()}, {"conv1.weight": "text"}, [1, 2]])
+def test_what_is_not_plain_tensors_is_refused_and_never_run(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(RunFailed, match=r"bad\.pth: not a "):
+        load_backbone(
+            build("deeplab_resnet18", aspp_branches=4).backbone, tmp_path / "bad.pth", convention="torchvision"
+        )
+    assert not Path("owned").exists()
+
+
+# ---- files
+
+
+def test_each_published_file_tells_its_hash_and_serves_a_network_we_have() -> None:
+    from dacs.models.build import NETWORKS
+
+    for row in published():
+        assert len(module._prefix(Path(row.file))) == 8
+        assert row.network in NETWORKS
+        assert row.layout in module.LAYOUTS
+        assert row.address.endswith(row.file)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running(Server()) as started:
+        yield started
+
+
+def offer(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """Publish a file on a server of our own."""
+    server.files[f"/{path.name}"] = path.read_bytes()
+    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", server.address(f"/{path.name}"), "")
+    monkeypatch.setattr(module, "published", lambda: [row])
+    return row
+
+
+def test_a_file_is_brought_once_and_then_found(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(server, saved(tmp_path, {"a": torch.ones(1)}), monkeypatch)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    first = file_of("mine", "deeplab_resnet18", tmp_path / "folder")
+    assert file_of("mine", "deeplab_resnet18", tmp_path / "folder") == first
+    assert len(server.log) == 1
+
+
+def test_a_file_in_the_cache_of_torch_hub_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    path = saved(tmp_path / "hub/checkpoints", {"a": torch.ones(1)})
+    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", "http://127.0.0.1:9/", "")
+    monkeypatch.setattr(module, "published", lambda: [row])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert file_of("mine", "deeplab_resnet18", tmp_path / "folder") == path
+
+
+@pytest.mark.parametrize("act", [servers.status(404), servers.instead(b"something else"), servers.html])
+def test_where_a_file_cannot_be_had_one_line_says_where_to_put_it(
+    act: servers.Act, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = offer(server, saved(tmp_path, {"a": torch.ones(1)}), monkeypatch)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    server.script.append(act)
+    with pytest.raises(
+        RunFailed, match=r"could not be downloaded from http.*\nPut the file there; its sha256 begins with"
+    ):
+        file_of("mine", "deeplab_resnet18", tmp_path / "folder")
+    assert not (tmp_path / "folder" / row.file).exists()
+
+
+def test_a_file_whose_name_tells_another_hash_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"a": torch.ones(1)}).rename(tmp_path / "weights-00000000.pth")
+    with pytest.raises(RunFailed, match="its name says 00000000"):
+        file_of(str(path), "deeplab_resnet18", tmp_path)
+
+
+def test_unknown_weights_are_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"neither published for deeplab_resnet18 \(imagenet_v1\) nor a file"):
+        file_of("imagenet_v3", "deeplab_resnet18", tmp_path)
+
+
+# ---- the light backbone and first weights
+
+
+def test_mobilenet_has_output_stride_16_and_the_weights_of_torchvisions() -> None:
+    network = build("deeplab_mobilenet", aspp_branches=4)
+    assert network.backbone(torch.rand(1, 3, 256, 320)).shape == (1, 960, 16, 20)
+    reference = mobilenet_v3_large(weights=None).features
+    count = sum(weight.numel() for weight in reference.parameters())
+    head = 4 * (960 * 19 * 9 + 19)
+    assert sum(weight.numel() for weight in network.parameters()) == count + head
+
+
+@pytest.mark.parametrize("network", ["deeplab_resnet18", "deeplab_mobilenet"])
+def test_first_weights_of_deeplab_are_drawn_as_the_reference_draws_them(network: str) -> None:
+    for part in build(network, aspp_branches=4, seed=7).modules():
+        if isinstance(part, nn.Conv2d) and part.weight.numel() > 5000:
+            assert part.weight.std().item() == pytest.approx(0.01, rel=0.05)
+            assert abs(part.weight.mean().item()) < 0.001
+        elif isinstance(part, nn.BatchNorm2d):
+            assert torch.equal(part.weight, torch.ones_like(part.weight))
+            assert not part.bias.any()
