@@ -1,0 +1,103 @@
+"""How many crops a second one core reads from prepared frames, kept as PNG or as PPM, and from the originals.
+
+    python benchmarks/reader.py [--crops N]
+
+Each way yields the same kind of sample: an image of 512x512 in floats and its train ids, from labelled frames at the
+paper's sizes. The originals are decoded whole at their own size, by Pillow or by OpenCV, and cut; nothing is resized.
+All ways take turns, crop by crop; processor time is measured. Nothing is kept decoded, but all files lie in the page
+cache: what a disk adds is proportional to the sizes, which stand beside (of a PPM only the rows of the crop are read).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from remap import SIZES, milliseconds, quietly, write_raw
+
+from dacs.data.dataset import Split
+from dacs.data.formats import Raw
+from dacs.data.pixels import train_ids
+from dacs.data.stream import Batch, Crops, view_of
+
+CROP = (512, 512)
+FRAMES = 4
+LABELLED = {"gta5": "train", "synthia": "train", "cityscapes": "oracle"}
+KINDS = ("png", "ppm")
+
+
+def prepared(raw: Raw, out: Path, images: str) -> Crops:
+    quietly(raw, out, SIZES[raw.domain], images)
+    split = Split(out / LABELLED[raw.domain], memory=0)
+    return Crops(split, seed=0, batch=1, crop=CROP, flip=False, rank=0, world=1)
+
+
+def by_pillow(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def by_opencv(path: Path) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def original(raw: Raw, read: Callable[[Path], np.ndarray], k: int) -> Batch:
+    """A sample of the frames as they came; labels by our decoders, as neither library reads all three kinds."""
+    frames = raw.frames["train"]
+    frame = frames[k % len(frames)]
+    image, label = read(frame.image.path), raw.decode(frame.label.read())
+    view = view_of(0, k, frames=len(frames), size=label.shape, crop=CROP)
+    rows, columns = slice(view.top, view.top + CROP[0]), slice(view.left, view.left + CROP[1])
+    pixels = torch.from_numpy(image[rows, columns].copy()).permute(2, 0, 1)[None].contiguous()
+    ids = train_ids(np.ascontiguousarray(label[rows, columns]), raw.form.train_ids)
+    return Batch(pixels.to(torch.float32) / 255, torch.from_numpy(ids)[None].to(torch.int64))
+
+
+def megabytes(raw: Raw, folder: Path) -> dict[str, float]:
+    """What a frame weighs: image and label, as it came and as it is kept."""
+    files = [file.path for frame in raw.frames["train"] for file in frame[1:] if file]
+    sizes = {"raw": sum(path.stat().st_size for path in files)}
+    for images in KINDS:
+        split = Split(folder / images / LABELLED[raw.domain])
+        sizes[images] = sum(path.stat().st_size for kind in ("image", "label") for path in split.paths[kind])
+    return {kind: size / FRAMES / 1e6 for kind, size in sizes.items()}
+
+
+def measure(ways: dict[str, Callable[[int], object]], crops: int) -> dict[str, float]:
+    """Milliseconds a crop of each way, in turns: medians."""
+    for work in ways.values():
+        work(0)
+    turns = [{way: milliseconds(partial(work, k)) for way, work in ways.items()} for k in range(crops)]
+    return {way: median(turn[way] for turn in turns) for way in ways}
+
+
+def main(crops: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    print("crops of 512x512 a second and core, files in the page cache")
+    with tempfile.TemporaryDirectory() as name:
+        for domain in SIZES:
+            raw = write_raw(domain, Path(name) / domain / "raw", FRAMES)
+            folder = Path(name) / domain
+            ways: dict[str, Callable[[int], object]] = {
+                images: prepared(raw, folder / images, images).__getitem__ for images in KINDS
+            }
+            ways |= {read.__name__: partial(original, raw, read) for read in (by_pillow, by_opencv)}
+            took = measure(ways, crops)
+            print(f"{domain:12}" + ", ".join(f"{way} {1e3 / ms:.1f}" for way, ms in took.items()))
+            for images in KINDS:
+                times = ", ".join(f"{took[way] / took[images]:.1f} times {way}" for way in ("by_pillow", "by_opencv"))
+                print(f"{'':12}{images}: {times}")
+            weights = ", ".join(f"{kind} {size:.2f}" for kind, size in megabytes(raw, folder).items())
+            print(f"{'':12}MB a frame: {weights}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crops", type=int, default=40, help="to read in each way")
+    main(parser.parse_args().crops)
