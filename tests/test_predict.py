@@ -159,8 +159,8 @@ def test_tiles_cover_a_picture_once_and_stay_within_the_limit(size: tuple[int, i
 @pytest.mark.parametrize("length", range(775, 4000, 37))
 def test_tiles_begin_where_features_lie_and_share_the_length(length: int) -> None:
     found = spans(length, 774)
-    assert all(span.start % 8 == 0 for span in found)
-    assert all((span.stop - span.start) % 8 == 1 for span in found[:-1])
+    assert all(span.start % 16 == 0 for span in found)
+    assert all((span.stop - span.start) % 16 == 1 for span in found[:-1])
     assert max(span.stop - span.start for span in found) <= 774
     assert len(found) == -(-(length - 2 * MARGIN - 1) // (769 - 2 * MARGIN - 1))
 

@@ -12,7 +12,7 @@ from torch import nn
 # Pixels that a tile sees beyond what is kept of it. The small nets look less than 100 around themselves; DeepLab's head
 # alone looks 192, so that at half of this a seam shows.
 MARGIN = 256
-STRIDE = 8  # pixels from one position of the coarsest features to the next
+STRIDE = 16  # pixels from one position of the coarsest features to the next, in any network, or a multiple
 LEAST = (3 * MARGIN) ** 2  # pixels of a tile, so that most of it is kept
 
 
