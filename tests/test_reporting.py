@@ -15,7 +15,7 @@ import pytest
 
 from dacs.errors import RunFailed
 from dacs.labels import CLASS_SETS, IGNORE, NAMES
-from dacs.reporting import figures, page, pictures, scores, similarity, tables, words
+from dacs.reporting import embed, figures, names, page, pictures, rows, scores, similarity, tables, words
 
 LISTED = {"tasks": fake_runs.TASKS, "methods": fake_runs.METHODS, "seeds": (0, 1)}
 PARAMS = {"report": {"title": "A <title> & more"}, "adapt": {"threshold": 0.968}, "scale": "smoke"}
@@ -290,6 +290,107 @@ def test_a_class_that_nobody_has_is_a_dash_in_the_page_and_null_nowhere_breaks(s
     assert "–</td>" in text
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower()
     assert "NaN" not in (small / "reports/metrics.json").read_text()
+
+
+def test_a_target_without_labels_has_words_for_numbers_and_all_its_pictures(small: Path):
+    with_labels = Tags(report(small, "before", **SMALL)).found
+    fake_runs.forget_labels(small, "cityscapes")
+    text = report(small, **SMALL)
+    assert "GTA5 → Cityscapes: nothing was measured" in text
+    assert "<tr data-method=" not in text
+    assert "mIoU over 19 classes, %" not in text
+    alts = [str(attributes["alt"]) for tag, attributes in Tags(text).found if tag == "img"]
+    shown = [str(attributes["alt"]) for tag, attributes in with_labels if tag == "img"]
+    lost = ("True label of", "Sidewalk of", "Frame zurich")
+    assert {alt for alt in shown if not alt.startswith(lost) and "right" not in alt} <= {*alts}
+    assert sum("on zurich" in alt for alt in alts) == len(fake_runs.METHODS)
+    assert "pixels of which the teacher is confident" in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower()
+    leaves = json.loads((small / "reports/metrics.json").read_text())["gta5-cityscapes"]
+    assert all(leaf["miou19"] is leaf["miou19_std"] is leaf["teacher_accuracy"] is None for leaf in leaves.values())
+    distances = pd.read_csv(small / "reports/tables/similarity.csv").set_index("measure")["distance"]
+    assert distances.notna().to_dict() == dict.fromkeys(similarity.MEASURES, False) | {"color": True}
+
+
+def test_a_task_without_labels_leaves_the_numbers_of_the_others_alone(tmp_path: Path):
+    fake_runs.project(tmp_path, seeds=(0,), frames=1)
+    whole = report(tmp_path, "whole", seeds=(0,), frames=1)
+    assert "nothing was measured" not in whole
+    for old in tmp_path.glob("*/gta5-cityscapes"):
+        old.rename(old.with_name("gta5-dashcam"))
+    shutil.copytree(tmp_path / "data/ready/cityscapes", tmp_path / "data/ready/dashcam")
+    fake_runs.forget_labels(tmp_path, "dashcam")
+    tasks = ("gta5-dashcam", "synthia-cityscapes")
+    assert report(tmp_path, tasks=tasks, seeds=(0,), frames=1).count("<tr data-method=") == len(fake_runs.METHODS)
+    found = [json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("whole", "reports")]
+    assert found[0]["synthia-cityscapes"] == found[1]["synthia-cityscapes"]
+
+
+def test_absent_classes_are_left_out_of_every_mean_and_told_of(small: Path):
+    for file in small.rglob("metrics.json"):
+        fake_runs.write_json(file, {"labels": "full 1024x2048", "absent": ["sky", "train"]})
+    own = {"cityscapes": {"absent": ["sky", "train"]}, "gta5": {"absent": ["rider"]}}
+    figures.make(small / "runs", small / "data/ready", small / "reports", dpi=50, methods=fake_runs.METHODS, **SMALL)
+    listed = {"tasks": SMALL["tasks"], "seeds": SMALL["seeds"], "methods": fake_runs.METHODS}
+    page.write(
+        small / "reports", small / "runs", small / "x.html", scale="smoke", params=PARAMS | {"domains": own}, **listed
+    )
+    text = (small / "x.html").read_text()
+    assert "Cityscapes has no sky, train: means leave them out" in text
+    assert "GTA5 has no rider: what nobody taught counts as 0" in text
+    assert "pixels counted at full size (2048 × 1024)" in text
+    table = pd.read_csv(small / "reports/tables/iou.csv").set_index("class")["iou"]
+    assert table[["sky", "train"]].isna().all()
+    counts = json.loads((small / "runs/gta5-cityscapes/dacs/seed3/evaluation/confusion.json").read_text())["student"]
+    kept = [index for index, name in enumerate(NAMES) if name not in ("sky", "train")]
+    expected = np.nanmean(scores.class_iou(np.array(counts))[kept])
+    metrics = json.loads((small / "reports/metrics.json").read_text())
+    assert metrics["gta5-cityscapes"]["dacs"]["miou19"] == round(expected, 2)
+
+
+def test_what_was_found_is_told_beside_what_is_published(small: Path):
+    defects = {"dropped": ["15188", "17705"], "mended": ["20801"], "kept": [f"{number:05}" for number in range(40)]}
+    fake_runs.contract(
+        small / "data/ready/gta5/contract.json",
+        "gta5",
+        24964,
+        origin="folder",
+        published={"train": 24966},
+        verdict="as published, 2 frames dropped",
+        **defects,
+    )
+    text = report(small, **SMALL)
+    row = re.search(r'<tr data-domain="GTA5">.*?</tr>', text, re.S)
+    assert row
+    for said in ("a copy", "24,964", "24,966", "as published, 2 frames dropped", "2 dropped; 1 mended; 40 kept"):
+        assert said in row.group()
+    assert "Dropped, known to be defective: 15188, 17705." in text
+    assert '44.4 %</span> road <span class="std">id 7</span>' in text
+    table = pd.read_csv(small / "reports/tables/contract.csv", dtype=str, keep_default_na=False)
+    assert ["gta5", "kept", "00007", ""] in table.to_numpy().tolist()
+    assert ["gta5", "published", "train", "24966"] in table.to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    ("domain", "classes", "raw", "name"),
+    [
+        ("gta5", {}, "34", "license plate"),
+        ("cityscapes", {}, "0", "unlabeled"),
+        ("synthia", {}, "3", "road"),
+        ("synthia", {}, "22", "lane marking"),
+        ("fleet", {"7": "car"}, "7", "car"),
+        ("fleet", {"0,0,0": "ignore", "9,9,9": "car"}, "1", "car"),
+    ],
+)
+def test_raw_ids_have_names(domain: str, classes: dict[str, str], raw: str, name: str):
+    assert rows.id_names(domain, classes)[raw] == name
+
+
+def test_ones_own_domains_keep_their_names_and_get_colours_of_their_own():
+    assert names.task_title("gta5-my_fleet") == "GTA5 → my fleet"
+    colors = names.domain_colors(["gta5", "fleet", "cityscapes", "taxi"])
+    assert len({*colors.values()}) == 4
+    assert {*colors.values()} <= {*embed.VARIABLES}
 
 
 def test_sentences_say_a_loss_as_a_loss():

@@ -42,7 +42,7 @@ def _pane(axes: Axes, table: pd.DataFrame, column: str, hero: str | None) -> Non
     axes.set_title(PANES[column])
     axes.grid(axis="y")
     axes.margins(x=0.01, y=0.08)
-    axes.set_ylim(bottom=0 if column.startswith("loss") else None)
+    axes.set_ylim(bottom=0 if column.startswith(("loss", "confident")) else None)
     axes.locator_params(axis="y", nbins=4)
     _labels(axes, ends)
 

@@ -70,7 +70,7 @@ def write(
         simulated=all(source_of(task) in ("gta5", "synthia") for task in tasks),
         scale=scale,
         world=_rendered(tables["contract"]),
-        data=rows.data_rows(tables["data"], tables["contract"]),
+        data=rows.data_rows(tables["data"]),
         contracts=rows.contract_rows(tables["contract"], own),
         settings={
             label: _shown(value) for path, label in SETTINGS.items() if (value := _dig(params, path)) is not None

@@ -10,7 +10,7 @@ from dacs.reporting import words
 from dacs.reporting.names import class_set, domain_label, hero, method, source_of, target_of, task_title
 from dacs.reporting.tables import published
 
-ORIGINS = {"world": "built in", "download": "its servers", "folder": "a copy at hand", "own": "files of one's own"}
+ORIGINS = {"world": "built in", "download": "its servers", "folder": "a copy", "own": "own files"}
 ROLES = ("source", "target")
 DEFECTS = ("dropped", "mended", "kept")  # what is done about frames that are known to be defective
 
@@ -61,9 +61,13 @@ def _score_row(name: str, chosen: str, scores: dict[str, Any], papers: pd.DataFr
 
 
 def _labels(task: str, scores: pd.DataFrame) -> str | None:
-    """At which size pixels were counted, as 1024 × 2048, and of which labels; None where none were."""
+    """At which size pixels were counted, in words, width × height; None where none were."""
     found = scores.loc[scores["task"] == task, "labels"].dropna()
-    return None if found.empty else str(found.iloc[0]).replace("x", " × ")
+    if found.empty:
+        return None
+    kind, size = str(found.iloc[0]).replace(",", "").split(" ", 1)
+    shown = " × ".join(reversed(size.split("x"))) if "x" in size else size
+    return f"{'full size' if kind == 'full' else 'the size that the networks see'} ({shown})"
 
 
 def _said(papers: pd.DataFrame, name: str) -> dict[str, dict[str, Any]]:
@@ -93,27 +97,16 @@ def _class_rows(task: str, methods: Sequence[str], iou: pd.DataFrame, papers: pd
     return rows
 
 
-def data_rows(table: pd.DataFrame, contract: pd.DataFrame) -> list[dict[str, Any]]:
-    """The prepared splits, where they come from, and what is published of them."""
-    rows = []
-    for domain, split, frames, height, width in table.itertuples(index=False, name=None):
-        found, raw = contract[contract["domain"] == domain], "train" if split == "oracle" else split
-        published = found[(found["fact"] == "published") & (found["name"] == raw)]["count"]
-        rows.append(
-            {
-                "domain": domain_label(domain),
-                "split": split,
-                "frames": frames,
-                "published": None if published.empty else int(published.iloc[0]),
-                "size": f"{width} × {height}",
-                "origin": ORIGINS.get(_fact(found, "origin"), _fact(found, "origin")),
-            }
-        )
-    return rows
+def data_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The prepared splits."""
+    return [
+        {"domain": domain_label(domain), "split": split, "frames": frames, "size": f"{width} × {height}"}
+        for domain, split, frames, height, width in table.itertuples(index=False, name=None)
+    ]
 
 
 def contract_rows(contract: pd.DataFrame, own: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was found of each domain: verdict, raw sizes, raw ids by their share, and frames with known defects."""
+    """What was found of each domain: frames, verdict, raw sizes, raw ids by their share, and known defects."""
     rows = []
     for domain, found in contract.groupby("domain", sort=False):
         sizes, ids = found[found["fact"] == "size"], found[found["fact"] == "id"]
@@ -121,9 +114,12 @@ def contract_rows(contract: pd.DataFrame, own: dict[str, Any]) -> list[dict[str,
         rows.append(
             {
                 "domain": domain_label(str(domain)),
+                "origin": ORIGINS.get(_fact(found, "origin"), _fact(found, "origin")),
+                "frames": _total(found, "frames"),
+                "published": _total(found, "published"),
                 "verdict": _fact(found, "verdict"),
                 "layout": _fact(found, "layout"),
-                "sizes": [(name.replace("x", " × "), int(count)) for name, count in _pairs(sizes)],
+                "sizes": [(name.replace("x", "\u00a0×\u00a0"), int(count)) for name, count in _pairs(sizes)],
                 "ids": _shares([(names.get(name, ""), name, int(count)) for name, count in _pairs(ids)]),
                 "defects": {fact: [name for name, _ in _pairs(found[found["fact"] == fact])] for fact in DEFECTS},
             }
@@ -151,6 +147,11 @@ def _shares(ids: list[tuple[str, str, int]]) -> list[tuple[str, str, float]]:
 
 def _pairs(found: pd.DataFrame) -> list[tuple[str, Any]]:
     return list(zip(found["name"], found["count"], strict=True))
+
+
+def _total(found: pd.DataFrame, fact: str) -> str:
+    """The counts of all splits: 2,975 + 500; empty where there are none."""
+    return " + ".join(f"{count:,}" for _, count in _pairs(found[found["fact"] == fact]))
 
 
 def _fact(found: pd.DataFrame, fact: str) -> str:

@@ -91,8 +91,8 @@ def data_table(ready: Path, tasks: Sequence[str]) -> pd.DataFrame:
     targets = [
         (target_of(task), split) for task in tasks for split in ("train", reading.measured(ready, target_of(task)))
     ]
-    rows = []
-    for domain, split in dict.fromkeys([*sources, *targets]):
+    rows, order = [], [domain for task in tasks for domain in task.split("-")]
+    for domain, split in sorted(dict.fromkeys([*targets, *sources]), key=lambda pair: order.index(pair[0])):
         card = reading.card(ready, domain, split)
         rows.append((domain, split, card["frames"], *card["size"]))
     return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width"])

@@ -73,10 +73,10 @@ def conflation(task: str, table: pd.DataFrame) -> str:
 
 
 def similarity(target: str, table: pd.DataFrame, gains: dict[str, float]) -> str:
-    """Whether the closer of two sources is also the one that gains more."""
+    """Whether the closer of two sources is also the one that gains more; empty where there are not two."""
     wide = table.pivot_table(index="measure", columns="source", values="distance").reindex(list(MEASURES)).dropna()
     if len(wide.columns) != 2:
-        return f"{domain_label(target)} has no two sources to compare."
+        return ""
     first, second = wide.columns
     wins = int((wide[first] < wide[second]).sum())
     near, far, count = (first, second, wins) if 2 * wins >= len(wide) else (second, first, len(wide) - wins)
