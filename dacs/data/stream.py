@@ -121,6 +121,7 @@ def batches(
             num_workers=workers,
             worker_init_fn=_outlive_the_step,
             persistent_workers=True,
+            pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
         )
     )
 
