@@ -13,7 +13,7 @@ from PIL import Image
 from dacs.data.dataset import Split
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
-from dacs.evaluation.evaluate import evaluate_run, load
+from dacs.evaluation.evaluate import counted, evaluate_run, load
 from dacs.evaluation.shown import save_labels
 from dacs.files import read_json
 from dacs.labels import NAMES, palette
@@ -192,3 +192,11 @@ def test_saved_labels_come_back(tmp_path: Path) -> None:
     with Image.open(tmp_path / "label.png") as image:
         assert np.array_equal(np.asarray(image), labels)
         assert image.convert("RGB").getpixel((1, 0)) == tuple(palette()[18].tolist())
+
+
+def test_counting_where_frames_lie_is_counting() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 21, (30, 40), generator=generator).byte()
+    truth[truth >= 19] = 255
+    predicted = torch.randint(0, 19, (30, 40), generator=generator)
+    assert np.array_equal(counted(truth, predicted).numpy(), count(truth.numpy(), predicted.byte().numpy()))

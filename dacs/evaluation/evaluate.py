@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dacs.data.dataset import Split
 from dacs.errors import RunFailed
-from dacs.evaluation.confusion import count, scores
+from dacs.evaluation.confusion import scores
 from dacs.evaluation.shown import save_labels, spread
 from dacs.files import read_json, write_json
 from dacs.labels import NAMES
@@ -43,15 +43,16 @@ def evaluate_run(
     sizes: set[tuple[int, int]] = set()
     for role, file in NETWORKS.items():
         network = load(run, file).to(device)
-        matrix = np.zeros((len(NAMES), len(NAMES)), dtype=np.int64)
+        matrix = torch.zeros(len(NAMES), len(NAMES), dtype=torch.int64, device=device)
         for i, logits in _logits(network, data, numbers, batch, device):
             truth = _truth(data, i, labels)
             if truth is not None:
-                matrix += count(truth, _classes(_enlarged(logits, truth.shape)))
-                sizes.add(truth.shape)
+                size = truth.shape[0], truth.shape[1]
+                matrix += counted(truth.to(device), _enlarged(logits, size).argmax(0))
+                sizes.add(size)
             if role == "student" and i in shown:
-                save_labels(_classes(logits), out / "predictions" / f"{data.names[i]}.png")
-        matrices[role], figures[role] = matrix.tolist(), scores(matrix, absent)
+                save_labels(logits.argmax(0).byte().cpu().numpy(), out / "predictions" / f"{data.names[i]}.png")
+        matrices[role], figures[role] = matrix.tolist(), scores(matrix.cpu().numpy(), absent)
     write_json(out / "confusion.json", {"classes": list(NAMES), **matrices})
     write_json(out / "metrics.json", {**figures, **_measured(data, labels, sizes), "absent": list(absent)})
 
@@ -80,10 +81,16 @@ def _logits(
         yield from zip(some, network(images.float() / 255), strict=True)
 
 
-def _truth(data: Split, number: int, labels: str) -> np.ndarray | None:
+def counted(truth: Tensor, predicted: Tensor) -> Int64[Tensor, "19 19"]:
+    """Confusion counts of one frame where it lies, as confusion.count makes them: rows are the truth."""
+    classes = len(NAMES)
+    pairs = torch.where(truth < classes, truth.long() * classes + predicted, classes**2)
+    return torch.bincount(pairs.flatten(), minlength=classes**2 + 1)[:-1].reshape(classes, classes)
+
+
+def _truth(data: Split, number: int, labels: str) -> Tensor | None:
     """Train ids of a frame at the size at which it is counted; None where nobody has labelled it."""
-    truth = data.full(number) if data.labelled and labels == "full" else data.label(number)
-    return None if truth is None else truth.numpy()
+    return data.full(number) if data.labelled and labels == "full" else data.label(number)
 
 
 def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -91,10 +98,6 @@ def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=True)[0]
-
-
-def _classes(logits: Tensor) -> np.ndarray:
-    return logits.argmax(0).byte().cpu().numpy()
 
 
 def _measured(data: Split, labels: str, sizes: set[tuple[int, int]]) -> dict[str, Any]:
