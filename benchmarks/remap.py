@@ -194,8 +194,8 @@ def parts(raw: Raw, out: Path, images: str) -> dict[str, float]:
 # Processes and memory
 
 
-def rates(raw: Raw, out: Path, counts: list[int], few: int = 8, many: int = 40) -> dict[int, float]:
-    """Frames a second by number of processes, their start left out; the best of three turns."""
+def rates(raw: Raw, out: Path, counts: list[int], few: int = 4, many: int = 20) -> dict[int, float]:
+    """Frames a second by number of processes, their start left out; the best of three turns; this is wall time."""
     raws = {frames: multiplied(raw, out / f"{frames}", frames) for frames in (few, many)}
     seconds: dict[tuple[int, int], list[float]] = defaultdict(list)
     for turn, workers, frames in product(range(3), counts, raws):
@@ -245,7 +245,7 @@ def main(frames: int) -> None:
         cores = len(os.sched_getaffinity(0))
         found = rates(raws["gta5"], folder / "rates", sorted({1, cores}))
         print("\nprocesses: " + ", ".join(f"{workers}: {each:.1f} frames/s" for workers, each in found.items()))
-        print(f"of linear: {found[cores] / found[1] / cores:.2f}")
+        print(f"of linear: {found[cores] / found[1] / cores:.2f} (wall time: it says something on an idle machine only)")
         small = write_raw("gta5", folder / "small", frames, scale=0.2)
         few, many = (peak(small, folder / "peak", number) for number in (50, 200))
         print(f"memory: {few:.0f} MB for 50 frames, {many:.0f} MB for 200, ratio {many / few:.3f}")
