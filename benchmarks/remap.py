@@ -245,7 +245,7 @@ def main(frames: int) -> None:
         cores = len(os.sched_getaffinity(0))
         found = rates(raws["gta5"], folder / "rates", sorted({1, cores}))
         print("\nprocesses: " + ", ".join(f"{workers}: {each:.1f} frames/s" for workers, each in found.items()))
-        print(f"of linear: {found[cores] / found[1] / cores:.2f} (wall time: it says something on an idle machine only)")
+        print(f"of linear: {found[cores] / found[1] / cores:.2f} (wall time: of use on an idle machine only)")
         small = write_raw("gta5", folder / "small", frames, scale=0.2)
         few, many = (peak(small, folder / "peak", number) for number in (50, 200))
         print(f"memory: {few:.0f} MB for 50 frames, {many:.0f} MB for 200, ratio {many / few:.3f}")
