@@ -99,10 +99,26 @@ def test_called_counts_the_pixels_of_the_truth():
 
 def test_mean_and_deviation_are_over_seeds():
     table = pd.DataFrame({"task": "t", "method": "m", "seed": [0, 1, 2], "miou19": [10.0, 11.0, 15.0]})
-    tree = tables.metrics(tables.summary_table(table))
+    iou = pd.DataFrame({"task": [], "method": [], "seed": [], "class": [], "iou": []})
+    tree = tables.metrics(tables.summary_table(table, iou))
     assert tree == {"t": {"m": {"miou19": 12.0, "miou19_std": 2.65, "seeds": 3}}}
-    alone = tables.metrics(tables.summary_table(table[:1]))
+    alone = tables.metrics(tables.summary_table(table[:1], iou))
     assert alone == {"t": {"m": {"miou19": 10.0, "miou19_std": 0.0, "seeds": 1}}}
+
+
+def test_classes_that_collapsed_are_told_with_their_seeds():
+    """Not those that the source cannot teach, nor those that are merely bad."""
+    rows = [
+        (seed, name, value)
+        for seed in (0, 1, 2)
+        for name, value in (("train", 0.001), ("bus", 0.0 if seed == 1 else 7.0), ("road", 80.0), ("pole", 0.02))
+    ]
+    iou = pd.DataFrame(rows, columns=["seed", "class", "iou"]).assign(method="dacs")
+    assert tables.collapsed(iou.assign(task="gta5-cityscapes"), "gta5-cityscapes", "dacs") == (
+        "bus (seed 1); train (seeds 0, 1, 2)"
+    )
+    assert tables.collapsed(iou.assign(task="synthia-cityscapes"), "synthia-cityscapes", "dacs") == "bus (seed 1)"
+    assert tables.collapsed(iou.assign(task="gta5-cityscapes"), "gta5-cityscapes", "source") == ""
 
 
 def test_equal_domains_have_no_distance_and_disjoint_ones_have_one():

@@ -63,12 +63,12 @@ def make(
 
 def _tables(read: Sequence[Run], ready: Path, tasks: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Every table of the report, by the name of its file."""
-    scores = tables.score_table(read)
+    scores, iou = tables.score_table(read), tables.iou_table(read)
     cards = {(source_of(task), target_of(task)): _cards(ready, source_of(task), target_of(task)) for task in tasks}
     return {
-        "iou": tables.iou_table(read),
+        "iou": iou,
         "scores": scores,
-        "summary": tables.summary_table(scores),
+        "summary": tables.summary_table(scores, iou),
         "curves": tables.curve_table(read),
         "conflation": tables.conflation_table(read),
         "similarity": similarity_table(cards),

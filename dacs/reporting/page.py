@@ -15,7 +15,7 @@ from dacs.reporting import embed, rows, words
 from dacs.reporting import runs as reading
 from dacs.reporting.names import BACK, RIGHT, WRONG, domain_label, hero, method, ordered, source_of, target_of
 
-TABLES = ("iou", "scores", "conflation", "similarity", "data", "contract")
+TABLES = ("iou", "scores", "summary", "conflation", "similarity", "data", "contract")
 SETTINGS = {  # what a reader asks first: path in params → how it is called
     "model.network": "network",
     "loop.batch": "frames of each domain in a step",

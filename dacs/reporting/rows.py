@@ -40,6 +40,7 @@ def task_rows(
         "published": _said(papers, f"mIoU{class_set(task)}"),
         "classes": _class_rows(task, methods, tables["iou"], papers),
         "absent": {role: absent.get(domain, []) for role, domain in zip(ROLES, task.split("-"), strict=True)},
+        "collapsed": _collapsed(task, methods, tables["summary"]),
         "missing": [name for index, name in enumerate(NAMES) if index not in CLASS_SETS[class_set(task)]],
     }
 
@@ -47,6 +48,7 @@ def task_rows(
 def _score_row(name: str, chosen: str, scores: dict[str, Any], papers: pd.DataFrame) -> dict[str, Any]:
     """One method of the table of results."""
     row, column = scores[name], f"miou{chosen}"
+    said = _said(papers, column.replace("miou", "mIoU")).get(name)
     compared = "source" in scores and name != "source" and None not in (row[column], scores["source"][column])
     gain = row[column] - scores["source"][column] if compared else None
     return row | {
@@ -56,8 +58,15 @@ def _score_row(name: str, chosen: str, scores: dict[str, Any], papers: pd.DataFr
         "std": row[f"{column}_std"],
         "gain": gain,
         "teacher": row.get(f"teacher_{column}"),
-        "published": _said(papers, column.replace("miou", "mIoU")).get(name),
+        "published": said,
+        "gap": row[column] - said["iou"] if said and row[column] is not None else None,
     }
+
+
+def _collapsed(task: str, methods: Sequence[str], summary: pd.DataFrame) -> dict[str, str]:
+    """By method, the classes that came out as 0.00, and in which seeds."""
+    own = summary[summary["task"] == task].set_index("method")["collapsed"].dropna()
+    return {method(name).label: str(own[name]) for name in methods if own.get(name)}
 
 
 def _labels(task: str, scores: pd.DataFrame) -> str | None:

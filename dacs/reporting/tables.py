@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from dacs.files import write_json, write_text
-from dacs.labels import NAMES
+from dacs.labels import CLASS_SETS, NAMES
 from dacs.reporting import runs as reading
-from dacs.reporting.names import source_of, target_of
+from dacs.reporting.names import class_set, source_of, target_of
 from dacs.reporting.runs import LOG_COLUMNS, Run
 from dacs.reporting.scores import ROAD, SIDEWALK, called, class_iou, score
 
 KEY = ["task", "method", "seed"]
+SAID = ("task", "method", "n", "collapsed")  # columns of the summary that are no scores
 
 
 def iou_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -44,8 +45,11 @@ def score_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds, a row for each task and method; the deviation of one seed is 0."""
+def summary_table(scores: pd.DataFrame, iou: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds, a row for each task and method; the deviation of one seed is 0.
+
+    `collapsed` names the classes whose IoU is 0.00 though the source teaches them, each with its seeds.
+    """
     names = [name for name in scores.columns if name not in (*KEY, "labels")]
     groups = scores.groupby(["task", "method"], sort=False)
     means = groups[names].mean()
@@ -53,14 +57,26 @@ def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
     table = groups.size().to_frame("n")
     for name in names:
         table[name], table[f"{name}_std"] = means[name], stds[name]
+    table["collapsed"] = [collapsed(iou, task, method) for task, method in table.index]
     return table.reset_index()
+
+
+def collapsed(iou: pd.DataFrame, task: str, method: str) -> str:
+    """The classes of the task's set that are never right, to two decimals: "train (seeds 0, 2); bus (seed 1)"."""
+    taught = [NAMES[index] for index in CLASS_SETS[class_set(task)]]
+    own = iou[(iou["task"] == task) & (iou["method"] == method) & iou["class"].isin(taught)]
+    gone = own[own["iou"] < 0.005]
+    return "; ".join(
+        f"{name} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))})"
+        for name, seeds in gone.groupby("class")["seed"]
+    )
 
 
 def metrics(summary: pd.DataFrame) -> dict[str, Any]:
     """The summary as the tree that DVC compares: percent with two decimals; None where nothing could be counted."""
     tree: dict[str, Any] = {}
     for row in summary.to_dict("records"):
-        leaf = {str(key): _rounded(value) for key, value in row.items() if key not in ("task", "method", "n")}
+        leaf = {str(key): _rounded(value) for key, value in row.items() if key not in SAID}
         tree.setdefault(row["task"], {})[row["method"]] = leaf | {"seeds": int(row["n"])}
     return tree
 
