@@ -171,7 +171,7 @@ def main() -> None:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if asked.device == "auto" else asked.device
     device = torch.device(name)
     torch.set_num_threads(asked.threads)
-    params = load(_scaled(asked.scale))
+    params = load(scaled(asked.scale))
     settings = settings_for(params, "adapt", method="dacs")
     chip = torch.cuda.get_device_name() if name == "cuda" else f"{asked.threads} CPU thread(s)"
     print(f"scale {asked.scale}, crop {settings['loop']['crop']}, {chip}, torch {torch.__version__}")
@@ -201,7 +201,8 @@ def _gib(taken: Taken) -> str:
     return f"{taken.memory / 2**30:6.2f}" if taken.memory else f"{'–':>6}"
 
 
-def _scaled(scale: str) -> dict[str, Any]:
+def scaled(scale: str) -> dict[str, Any]:
+    """params.yaml at another scale."""
     import yaml
 
     return {**yaml.safe_load((ROOT / "params.yaml").read_text()), "scale": scale}
