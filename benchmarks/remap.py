@@ -6,12 +6,13 @@ Raw frames are drawn by the world at their real sizes, with a sensor's noise, so
 The limit decodes the raw pair of files and encodes the prepared pair, with the same coders, and does nothing else.
 Between the two a frame must still be resized, as the reference does it; what that costs stands beside. The plain way is
 Pillow, a mask for each id, and Pillow's defaults. All take turns, frame by frame, on one core; processor time is
-measured, so that a busy machine does not blur it. Then: where the time of a frame goes, frames a second by the number
-of processes, and the peak of memory by the number of frames.
+measured, so that a busy machine does not blur it. Then: where the time of a frame goes, what it takes in several
+processes, and the peak of memory by the number of frames.
 """
 
 import argparse
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -194,16 +195,24 @@ def parts(raw: Raw, out: Path, images: str) -> dict[str, float]:
 # Processes and memory
 
 
-def rates(raw: Raw, out: Path, counts: list[int], few: int = 4, many: int = 20) -> dict[int, float]:
-    """Frames a second by number of processes, their start left out; the best of three turns; this is wall time."""
+def rates(raw: Raw, out: Path, counts: list[int], few: int = 8, many: int = 40) -> dict[int, float]:
+    """Milliseconds of processor time a frame by number of processes, their start left out; medians of three turns."""
     raws = {frames: multiplied(raw, out / f"{frames}", frames) for frames in (few, many)}
     seconds: dict[tuple[int, int], list[float]] = defaultdict(list)
     for turn, workers, frames in product(range(3), counts, raws):
-        start = time.perf_counter()
+        start = used()
         quietly(raws[frames], out / f"{turn}-{workers}-{frames}", SIZES["gta5"], "png", workers)
-        seconds[workers, frames].append(time.perf_counter() - start)
-    best = {key: min(times) for key, times in seconds.items()}
-    return {workers: (many - few) / (best[workers, many] - best[workers, few]) for workers in counts}
+        seconds[workers, frames].append(used() - start)
+    middle = {key: median(times) for key, times in seconds.items()}
+    return {workers: 1e3 * (middle[workers, many] - middle[workers, few]) / (many - few) for workers in counts}
+
+
+def used() -> float:
+    """Seconds of processor time of this process and of those that it has started, which have ended."""
+    for child in multiprocessing.active_children():
+        child.join()
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def quietly(raw: Raw, out: Path, size: tuple[int, int], images: str, workers: int = 1) -> None:
@@ -244,8 +253,8 @@ def main(frames: int) -> None:
             print(f"{domain:12}" + ", ".join(f"{part} {ms:.1f}" for part, ms in spent.items()), flush=True)
         cores = len(os.sched_getaffinity(0))
         found = rates(raws["gta5"], folder / "rates", sorted({1, cores}))
-        print("\nprocesses: " + ", ".join(f"{workers}: {each:.1f} frames/s" for workers, each in found.items()))
-        print(f"of linear: {found[cores] / found[1] / cores:.2f} (wall time: of use on an idle machine only)")
+        print("\nprocesses: " + ", ".join(f"{workers}: {each:.1f} ms a frame" for workers, each in found.items()))
+        print(f"frames/s, where cores are idle, of linear: {found[1] / found[cores]:.2f}")
         small = write_raw("gta5", folder / "small", frames, scale=0.2)
         few, many = (peak(small, folder / "peak", number) for number in (50, 200))
         print(f"memory: {few:.0f} MB for 50 frames, {many:.0f} MB for 200, ratio {many / few:.3f}")
