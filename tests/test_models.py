@@ -1,20 +1,23 @@
 """Shapes, counts and beginnings of the networks. Big ones are built on the meta device, which computes only shapes."""
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.models.build import NETWORKS, build, freeze_bn_affine
-from dacs.models.deeplab import NORMALISATION, AtrousPyramid, Segmenter, deeplab
+from dacs.models.deeplab import NORMALISATION, AtrousPyramid, Convention, Segmenter, deeplab
 from dacs.models.enlarge import enlarge
 
 DEPTHS = (18, 50, 101)
+CONVENTIONS = get_args(Convention)
 
 
-def sketch(depth: int, branches: int = 4) -> Segmenter:
+def sketch(depth: int, branches: int = 4, convention: Convention = "torchvision") -> Segmenter:
     with torch.device("meta"):
-        return deeplab(depth, 19, aspp_branches=branches)
+        return deeplab(depth, 19, aspp_branches=branches, convention=convention)
 
 
 def weights(module: nn.Module) -> int:
@@ -28,17 +31,22 @@ def blank(height: int, width: int) -> Tensor:
 # ---- DeepLab
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("branches", [2, 4])
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_deeplab_has_output_stride_8_as_the_original_rounds_it(depth: int) -> None:
-    network = sketch(depth)
+def test_deeplab_has_output_stride_8_as_the_original_rounds_it(
+    depth: int, branches: int, convention: Convention
+) -> None:
+    network = sketch(depth, branches, convention)
     assert network.head(network.backbone(blank(512, 512))).shape == (1, 19, 65, 65)
     assert network.head(network.backbone(blank(512, 1024))).shape == (1, 19, 65, 129)
     assert network(blank(512, 1024)).shape == (1, 19, 512, 1024)
 
 
-def test_deeplab_on_resnet_101_has_the_weights_of_the_original() -> None:
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_deeplab_on_resnet_101_has_the_weights_of_the_original(convention: Convention) -> None:
     # torchvision's backbone differs from the Caffe-style one by where a bottleneck strides, which no count can see.
-    network = sketch(101)
+    network = sketch(101, convention=convention)
     assert weights(network) == 43_901_068
     freeze_bn_affine(network)
     assert sum(weight.numel() for weight in network.parameters() if weight.requires_grad) == 43_795_724
@@ -56,9 +64,9 @@ def test_two_branches_are_the_first_two_of_four() -> None:
     assert weights(four) == 2 * weights(two) == 4 * (2048 * 19 * 9 + 19)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_all_blocks_of_a_stage_are_dilated_alike(depth: int) -> None:
-    stages = list(sketch(depth).backbone)[-4:]
+@pytest.mark.parametrize("depth", [50, 101])
+def test_all_blocks_of_a_caffe_stage_are_dilated_alike(depth: int) -> None:
+    stages = list(sketch(depth, convention="caffe").backbone)[-4:]
     convs = [[module for module in stage.modules() if isinstance(module, nn.Conv2d)] for stage in stages]
     square = [{conv.dilation for conv in stage if conv.kernel_size == (3, 3)} for stage in convs]
     assert square == [{(1, 1)}, {(1, 1)}, {(2, 2)}, {(4, 4)}]

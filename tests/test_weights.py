@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 import servers
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from servers import Server, running
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v3_large, resnet50
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+from torchvision.models import ResNet, mobilenet_v3_large, resnet50, resnet101
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, deeplabv3_resnet101
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.models import weights as module
 from dacs.models.build import build
+from dacs.models.deeplab import RESNETS
 from dacs.models.weights import Published, file_of, layout_of, load_backbone, published
 
 IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0))
 PLACES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+STATISTICS = ("running_mean", "running_var", "weight", "bias")
 State = dict[str, Tensor]
 
 
@@ -38,6 +41,12 @@ def lively(network: nn.Module) -> nn.Module:
             module_.running_mean.copy_(torch.randn(module_.running_mean.shape, generator=generator) * 0.1)
             module_.running_var.copy_(torch.rand(module_.running_var.shape, generator=generator) + 0.5)
     return network.eval()
+
+
+def normalised(images: Tensor) -> Tensor:
+    """As torchvision's weights want images."""
+    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return (images - mean) / std
 
 
 def caffe(network: nn.Module, prefix: str) -> State:
@@ -83,38 +92,81 @@ def test_torchvisions_files_become_the_same_tensors_of_our_backbone(maker: str, 
     assert all(torch.equal(one, other) for one, other in zip(found, source, strict=True))
 
 
-def test_without_dilation_our_backbone_computes_torchvisions_features(tmp_path: Path) -> None:
-    """With stride and dilation put back, the loaded backbone is resnet50 up to its pooling."""
-    reference = lively(resnet50(weights=None))
-    ours = build("deeplab_resnet50", aspp_branches=4).eval()
+def plain(network: ResNet) -> nn.Sequential:
+    """A ResNet of torchvision's up to its pooling, as it comes: at output stride 32."""
+    return nn.Sequential(*list(network.children())[:-2])
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", RESNETS)
+def test_dilation_adds_positions_between_those_that_weights_were_trained_at(depth: int, tmp_path: Path) -> None:
+    """At every fourth position ours computes what torchvision's own network does; 65 pixels suit both roundings."""
+    reference = lively(RESNETS[depth](weights=None)).double()
+    ours = build(f"deeplab_resnet{depth}", aspp_branches=2).double().eval()
     load_backbone(ours.backbone, saved(tmp_path, reference.state_dict()), convention="torchvision")
-    ours.backbone[3].ceil_mode = False
-    for stage in (ours.backbone[6], ours.backbone[7]):
-        for conv in (each for each in stage.modules() if isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3)):
-            conv.dilation = conv.padding = (1, 1)
-        stage[0].conv2.stride = stage[0].downsample[0].stride = (2, 2)
-    features = nn.Sequential(*list(reference.children())[:-2])
-    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    with torch.no_grad():
-        assert torch.allclose(ours.backbone((IMAGES - mean) / std), features((IMAGES - mean) / std), atol=1e-5)
+    found, expected = ours.backbone(normalised(IMAGES.double())), plain(reference)(normalised(IMAGES.double()))
+    assert (found.shape[-2:], expected.shape[-2:]) == ((9, 9), (3, 3))
+    assert close(found[..., ::4, ::4], expected)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("network", "make"),
+    [
+        ("deeplab_resnet50", lambda: deeplabv3_resnet50(weights=None, weights_backbone=None)),
+        ("deeplab_resnet101", lambda: deeplabv3_resnet101(weights=None, weights_backbone=None)),
+        ("deeplab_mobilenet", lambda: deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)),
+    ],
+)
+def test_the_backbone_of_torchvisions_deeplab_computes_its_features(
+    network: str, make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    reference = lively(make()).double()
+    ours = build(network, aspp_branches=2).double().eval()
+    load_backbone(ours.backbone, saved(tmp_path, reference.state_dict()), convention="torchvision")
+    images = normalised(IMAGES.double())
+    assert close(ours.backbone(images), reference.backbone(images)["out"])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("prefix", ["", "Scale."])
-def test_caffe_files_see_bgr_in_0_to_255_and_stride_in_the_first_convolution(prefix: str, tmp_path: Path) -> None:
-    """Against the same computation written with blue first and the means of the reference."""
-    original = lively(build("deeplab_resnet50", aspp_branches=4, convention="caffe", seed=3))
-    block = original.backbone[5][0]
-    assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
-    tensors = caffe(original.backbone, prefix)
-    ours = build("deeplab_resnet50", aspp_branches=4, convention="caffe", seed=4).eval()
+def test_caffe_files_compute_what_the_original_computes(prefix: str, tmp_path: Path) -> None:
+    """Against the original written out as a function of its file and of images as it reads them."""
+    tensors = caffe(lively(build("deeplab_resnet101", aspp_branches=4, seed=3)).backbone, prefix)
+    ours = build("deeplab_resnet101", aspp_branches=4, convention="caffe", seed=4).double().eval()
     load_backbone(ours.backbone, saved(tmp_path, tensors), convention="caffe")
-    blue_first = IMAGES.flip(1) * 255 - torch.tensor((104.00698793, 116.66876762, 122.67891434))[:, None, None]
-    with torch.no_grad():
-        original.backbone[0].weight.copy_(tensors[f"{prefix}conv1.weight"])
-        expected = original.backbone(blue_first)
-        found = ours.backbone((IMAGES - ours.mean) / ours.std)
-    assert torch.allclose(found, expected, atol=1e-5 * expected.abs().max().item())
-    assert not torch.equal(ours.head.branches[0].weight, torch.zeros(()))
+    images = torch.rand(1, 3, 72, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = ours.backbone((images - ours.mean) / ours.std)
+    blue_first = images.flip(1) * 255 - torch.tensor((104.00698793, 116.66876762, 122.67891434))[:, None, None]
+    expected = original({name.removeprefix(prefix): value.double() for name, value in tensors.items()}, blue_first)
+    assert found.shape == (1, 2048, 10, 9)  # a position more than an eighth of the image, by ceil_mode
+    assert close(found, expected)
+
+
+def original(tensors: State, x: Tensor) -> Tensor:
+    """DeepLab-v2's ResNet-101 as the authors' code has it: strides in the first 1x1, dilations of 2 and 4."""
+
+    def normal(x: Tensor, name: str) -> Tensor:
+        mean, var, weight, bias = (tensors[f"{name}.{part}"] for part in STATISTICS)
+        return F.batch_norm(x, mean, var, weight, bias)
+
+    x = F.relu(normal(F.conv2d(x, tensors["conv1.weight"], stride=2, padding=3), "bn1"))
+    x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
+    for stage, (blocks, first, dilation) in enumerate(((3, 1, 1), (4, 2, 1), (23, 1, 2), (3, 1, 4)), start=1):
+        for block in range(blocks):
+            name, stride = f"layer{stage}.{block}", first if block == 0 else 1
+            inner = F.relu(normal(F.conv2d(x, tensors[f"{name}.conv1.weight"], stride=stride), f"{name}.bn1"))
+            inner = F.conv2d(inner, tensors[f"{name}.conv2.weight"], padding=dilation, dilation=dilation)
+            inner = F.relu(normal(inner, f"{name}.bn2"))
+            inner = normal(F.conv2d(inner, tensors[f"{name}.conv3.weight"]), f"{name}.bn3")
+            if block == 0:
+                x = normal(F.conv2d(x, tensors[f"{name}.downsample.0.weight"], stride=stride), f"{name}.downsample.1")
+            x = F.relu(x + inner)
+    return x
 
 
 @pytest.mark.parametrize("convention", ["torchvision", "caffe"])
@@ -136,6 +188,15 @@ def test_tensors_that_are_missing_or_of_another_shape_are_listed(tmp_path: Path)
         load_backbone(backbone, saved(tmp_path, tensors), convention="torchvision")
     assert str(caught.value).count("\n  ") == 10
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_a_deeper_networks_file_is_refused_although_it_has_every_tensor(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = resnet101(weights=None).state_dict()
+    tensors = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in shapes.items()}
+    backbone = build("deeplab_resnet50", aspp_branches=4).backbone
+    with pytest.raises(RunFailed, match=r"306 tensors of the backbone do not fit:\n.*not expected"):
+        load_backbone(backbone, saved(tmp_path, tensors), convention="torchvision")
 
 
 def test_safetensors_are_read_too(tmp_path: Path) -> None:

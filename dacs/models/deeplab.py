@@ -68,9 +68,10 @@ def deeplab(depth: int, classes: int, *, aspp_branches: int, convention: Convent
     Torchvision strides in the 3x3 convolution of a bottleneck, the Caffe-style original in the 1x1 before it: the
     weights of one do not serve the other.
     """
-    network = _dilate(RESNETS[depth](weights=None))
+    network = RESNETS[depth](weights=None)
     if convention == "caffe":
         _stride_first(network)
+    _dilate(network)
     channels = network.fc.in_features
     network.maxpool.ceil_mode = True  # so that 512 pixels become 65 positions, as in the original
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
@@ -104,16 +105,15 @@ def _stride_first(network: resnet.ResNet) -> None:
             module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
 
 
-def _dilate(network: resnet.ResNet) -> resnet.ResNet:
-    """Replace the strides of the last two stages by dilation.
+def _dilate(network: resnet.ResNet) -> None:
+    """Replace the strides of the last two stages by dilation, so that weights go on computing what they did.
 
-    torchvision's own option knows bottlenecks only, and leaves the first of each stage at the dilation before it;
-    in the original all blocks of a stage are alike.
+    The convolution that strode keeps the dilation before it, all after it take twice that. With torchvision's strides
+    the first 3x3 of a stage thus stays behind, as in its DeepLabV3; with Caffe's all blocks of a stage are alike.
     """
-    for stage, dilation in ((network.layer3, 2), (network.layer4, 4)):
-        for module in stage.modules():
-            if isinstance(module, nn.Conv2d):
-                module.stride = (1, 1)
-                if module.kernel_size == (3, 3):
-                    module.dilation = module.padding = (dilation, dilation)
-    return network
+    for stage, before in ((network.layer3, 1), (network.layer4, 2)):
+        for conv in (module for module in stage.modules() if isinstance(module, nn.Conv2d)):
+            if conv.kernel_size == (3, 3):
+                dilation = before if conv.stride == (2, 2) else 2 * before
+                conv.dilation = conv.padding = (dilation, dilation)
+            conv.stride = (1, 1)

@@ -140,7 +140,7 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
 
     `convention` is that of our network: "torchvision" (RGB, stride in the 3x3 convolution) or "caffe" (BGR in 0..255,
     stride in the first 1x1). Raises BadRequest where the file was made for the other one, RunFailed listing tensors
-    that are missing or of another shape.
+    that are missing, of another shape, or of a backbone that has more.
     """
     tensors = read(path)
     layout = layout_of(tensors)
@@ -151,10 +151,23 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
         )
     found = {LAYOUTS[layout](name): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
+    faults = _faults(found, wanted)
+    if faults:
+        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        raise RunFailed(
+            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{shown}\nName the weights' own network."
+        )
     if layout == "caffe":
         first = next(iter(wanted))
-        if first in found:
-            found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
+        found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
+    backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
+
+
+def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What does not fit between a file's tensors and those of our backbone, a line each.
+
+    A deeper ResNet has all tensors of a shallower one, and more: those more are what tells them apart.
+    """
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # older files have none
     faults = [f"{name}: missing" for name in wanted if name not in found and name not in counters]
     faults += [
@@ -162,12 +175,7 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
         for name, value in wanted.items()
         if name in found and found[name].shape != value.shape
     ]
-    if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
-        raise RunFailed(
-            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{shown}\nName the weights' own network."
-        )
-    backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
+    return faults + [f"{name}: not expected" for name in found if name not in wanted and re.match(r"\d+\.", name)]
 
 
 def _from_torchvision(name: str) -> str:
