@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from servers import Server, running
 from torch import Tensor, nn
-from torchvision.models import ResNet, mobilenet_v3_large, resnet50, resnet101
+from torchvision.models import ResNet, mobilenet_v3_large, resnet18, resnet50, resnet101
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, deeplabv3_resnet101
 
 from dacs.errors import BadRequest, RunFailed
@@ -205,6 +205,34 @@ def test_safetensors_are_read_too(tmp_path: Path) -> None:
     ours = build("deeplab_resnet50", aspp_branches=4)
     load_backbone(ours.backbone, tmp_path / "mine.safetensors", convention="torchvision")
     assert torch.equal(ours.backbone[0].weight, tensors["conv1.weight"])
+
+
+def test_files_in_the_format_of_2017_are_read(tmp_path: Path) -> None:
+    """The Caffe-style files are as old."""
+    tensors = {"conv1.weight": torch.rand(2, 3), "bn1.weight": torch.rand(2)}
+    torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert (tmp_path / "old.pth").read_bytes()[:2] != b"PK"
+    found = module.read(tmp_path / "old.pth")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
+def test_a_renamed_file_is_told_unless_it_is_a_published_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = build("deeplab_resnet18", aspp_branches=2)
+    known = saved(tmp_path, resnet18(weights=None).state_dict())
+    renamed = tmp_path / "mine.pth"
+    renamed.write_bytes(known.read_bytes())
+    for path in (known, renamed):
+        load_backbone(reference.backbone, path, convention="torchvision")
+    told = capsys.readouterr().err
+    assert told.startswith(f"{renamed}: none of the published files (its sha256 begins with {module._prefix(known)}")
+    assert told.count("\n") == 1
+    row = Published("mine", "deeplab_resnet18", known.name, "torchvision", "http://127.0.0.1:9/", "")
+    monkeypatch.setattr(module, "published", lambda: [row])
+    load_backbone(reference.backbone, renamed, convention="torchvision")
+    assert capsys.readouterr().err == ""
 
 
 class Hostile:

@@ -5,15 +5,16 @@ into objects, and held to the sha256 that begins in its name (torch hub's conven
 """
 
 import csv
-import hashlib
 import os
 import re
+import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dacs.errors import BadRequest, RunFailed
+from dacs.files import digest
 
 TABLE = Path(__file__).with_name("weights.csv")
 NONE = "none"
@@ -86,8 +87,7 @@ def _brought(rows: list[Published], folder: Path) -> Path:
 def _held_to_its_name(path: Path) -> Path:
     prefix = _prefix(path)
     if prefix:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = digest(path)
         if not found.startswith(prefix):
             raise RunFailed(
                 f"{path}: its sha256 begins with {found[: len(prefix)]}, its name says {prefix}.\n"
@@ -149,6 +149,7 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
             f"{path}: holds weights in the layout of {layout}, but model.convention is {convention}.\n"
             f"Set model.convention to {'caffe' if layout == 'caffe' else 'torchvision'}."
         )
+    _tell_unknown(path, layout)
     found = {LAYOUTS[layout](name): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
     faults = _faults(found, wanted)
@@ -161,6 +162,17 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
         first = next(iter(wanted))
         found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
     backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
+
+
+def _tell_unknown(path: Path, layout: str) -> None:
+    """Say how a file is taken whose bytes nothing vouches for: no hash in its name, and none of the published."""
+    found = "" if _prefix(path) else digest(path)
+    if found and not any(found.startswith(_prefix(Path(row.file))) for row in published()):
+        print(
+            f"{path}: none of the published files (its sha256 begins with {found[:8]}); read in the layout of {layout}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
