@@ -1,6 +1,7 @@
 """Published weights: found by name, held to their hash, read as plain data, and computing what they computed before."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -308,6 +309,17 @@ def test_where_a_file_cannot_be_had_one_line_says_where_to_put_it(
     ):
         file_of("mine", "deeplab_resnet18", tmp_path / "folder")
     assert not (tmp_path / "folder" / row.file).exists()
+
+
+def test_who_cannot_download_the_originals_file_is_told_where_else_it_lies(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in published() if row.name == "caffe_imagenet"]
+    gone = [row._replace(address=server.address(f"/{row.file}")) for row in rows]
+    monkeypatch.setattr(module, "published", lambda: gone)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    with pytest.raises(RunFailed, match=rf"begins with f81d91e8\. A browser finds it at {re.escape(rows[0].by_hand)}"):
+        file_of("caffe_imagenet", "deeplab_resnet101", tmp_path / "folder")
 
 
 def test_a_file_whose_name_tells_another_hash_is_refused(tmp_path: Path) -> None:

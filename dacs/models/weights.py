@@ -28,8 +28,9 @@ class Published(NamedTuple):
     network: str
     file: str
     layout: str
-    address: str
+    address: str  # from which it is downloaded
     accuracy: str
+    by_hand: str = ""  # where a person finds it with a browser, should no address answer
 
 
 def published() -> list[Published]:
@@ -81,6 +82,7 @@ def _brought(rows: list[Published], folder: Path) -> Path:
     raise RunFailed(
         f"model.weights: {path.name} is not in {folder}, and could not be downloaded from {' or '.join(told)}.\n"
         f"Put the file there; its sha256 begins with {_prefix(path)}."
+        + (f" A browser finds it at {rows[0].by_hand}" if rows[0].by_hand else "")
     )
 
 
