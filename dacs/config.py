@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dacs.errors import BadRequest
+from dacs.models.published import FILES, NONE, published
 
 Scale = Literal["demo", "smoke", "paper"]
 Method = Literal["source", "pseudo", "naive", "cutmix", "cowmix", "dacs", "oracle"]
@@ -337,6 +338,7 @@ def load(source: Path | dict[str, Any]) -> Params:
         return _check({**laid, "scale": scale, "recipe": recipe}, where)
 
     result = checked(scale, recipe)
+    _check_weights(result)
     for other in get_args(Scale):
         checked(other, recipe, f"scales.{other} (laid over the rest): ")
     for other in recipes:
@@ -491,7 +493,18 @@ def _check(content: dict[str, Any], where: str) -> Params:
 
 def _is_file(params: Params) -> bool:
     """Whether the backbone starts from a file of one's own, whose convention its names will show."""
-    return params.model.weights.endswith((".pth", ".safetensors"))
+    return params.model.weights.endswith(FILES)
+
+
+def _check_weights(params: Params) -> None:
+    """Whether the chosen network has the weights that are named; other scales and recipes may want other ones."""
+    model = params.model
+    names = [NONE, *sorted({row.name for row in published() if row.network == model.network})]
+    if model.weights not in names and not _is_file(params):
+        raise BadRequest(
+            f"params.yaml: model.weights names '{model.weights}', which {model.network} has not; "
+            f"{nearest(model.weights, names)}"
+        )
 
 
 def domains_of(params: Params) -> list[str]:

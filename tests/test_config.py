@@ -427,3 +427,10 @@ def test_weights_and_convention_must_fit() -> None:
     paper = tiny.changed("scale", "paper", tiny.changed("scales.paper.model.weights", "caffe_coco"))
     config.load(tiny.changed("scales.paper.model.convention", "caffe", paper))
     config.load(tiny.changed("model.weights", "mine.pth"))
+
+
+def test_weights_that_the_network_does_not_have_are_named_at_once() -> None:
+    assert "small has not; valid: none." in refusal(tiny.changed("model.weights", "coco"))
+    wide = tiny.changed("model.network", "deeplab_resnet101")
+    config.load(tiny.changed("model.weights", "coco", wide))
+    assert "did you mean 'coco'?" in refusal(tiny.changed("model.weights", "cocoo", wide))

@@ -1,42 +1,22 @@
 """Where a backbone starts from: published weights by name, a file, or nothing.
 
-A table says which file belongs to which network, and in which layout. A file is read as plain data, never unpickled
+The table in published.py says which file belongs to which network. A file is read as plain data, never unpickled
 into objects, and held to the sha256 that begins in its name (torch hub's convention).
 """
 
-import csv
 import os
 import re
 import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import digest
+from dacs.models.published import Published, published
 
-TABLE = Path(__file__).with_name("weights.csv")
-NONE = "none"
 SHOWN = 10  # tensors written out in a message
-
-
-class Published(NamedTuple):
-    """A row of weights.csv: one address of a file."""
-
-    name: str
-    network: str
-    file: str
-    layout: str
-    address: str  # from which it is downloaded
-    accuracy: str
-    by_hand: str = ""  # where a person finds it with a browser, should no address answer
-
-
-def published() -> list[Published]:
-    """The table of published weights."""
-    with TABLE.open(newline="") as stream:
-        return [Published(**row) for row in csv.DictReader(stream)]
 
 
 def file_of(weights: str, network: str, folder: Path) -> Path:

@@ -20,7 +20,8 @@ from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
 from dacs.files import write_bytes, write_text
 from dacs.models.build import from_settings
-from dacs.models.weights import NONE, file_of, load_backbone
+from dacs.models.published import NONE
+from dacs.models.weights import file_of, load_backbone
 from dacs.training import checkpoint
 from dacs.training.checkpoint import State
 from dacs.training.monitor import Monitor

@@ -18,7 +18,8 @@ from dacs.config import Params, labelled_split, load, measured_split, settings_f
 from dacs.data.splits import measured
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import atomic, digest, read_json, write_json
-from dacs.models.weights import NONE, file_of, placed
+from dacs.models.published import NONE
+from dacs.models.weights import file_of, placed
 from dacs.provenance import canonical, code_digest, short_digest
 
 STORE = Path(".cache/runs")
@@ -82,7 +83,9 @@ def describe(
         "code": code_digest("dacs.training.loop"),
         "torch": version("torch"),
     }
-    return {"key": short_digest(canonical({**card, "settings": {**settings, "loop": loop}})), **card}
+    # Which weights a backbone starts from is told by their digest, wherever they lie and whatever they are called.
+    model = {name: value for name, value in settings["model"].items() if name not in ("weights", "weights_folder")}
+    return {"key": short_digest(canonical({**card, "settings": {**settings, "loop": loop, "model": model}})), **card}
 
 
 def _backbone(model: dict[str, Any]) -> str | None:

@@ -1,0 +1,27 @@
+"""The published weights that a backbone may start from: a table, which is read without torch."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+TABLE = Path(__file__).with_name("weights.csv")
+NONE = "none"
+FILES = (".pth", ".safetensors")  # endings of files of one's own
+
+
+class Published(NamedTuple):
+    """A row of weights.csv: one address of a file."""
+
+    name: str
+    network: str
+    file: str
+    layout: str
+    address: str  # from which it is downloaded
+    accuracy: str
+    by_hand: str = ""  # where a person finds it with a browser, should no address answer
+
+
+def published() -> list[Published]:
+    """The table of published weights."""
+    with TABLE.open(newline="") as stream:
+        return [Published(**row) for row in csv.DictReader(stream)]
