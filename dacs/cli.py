@@ -45,7 +45,7 @@ def world(args: argparse.Namespace) -> None:
 
 
 def download(args: argparse.Namespace) -> None:
-    """Bring the raw frames of a domain: from their servers, or from a folder, where they are only read."""
+    """Bring the raw frames of a domain, from its server or from a folder."""
     from dacs.acquire.acquire import Wishes, adopt, survey
     from dacs.acquire.acquire import download as bring
 
@@ -170,13 +170,20 @@ def schema(args: argparse.Namespace) -> None:
     write_text(args.out, json.dumps(schema(), indent=2) + "\n")
 
 
+class Settings(dict[str, Any]):
+    """What a verb was told; what it was not told is asked for in words."""
+
+    def __missing__(self, key: str) -> Any:
+        raise BadRequest(f"--settings: '{key}' is missing.\nGive all that this verb takes from params.yaml.")
+
+
 def _settings(args: argparse.Namespace) -> Any:
     """What `--settings` says: JSON text, or the path of a JSON file."""
     text: str = args.settings
     if not text.lstrip().startswith("{"):
-        return read_json(Path(text))
+        return Settings(read_json(Path(text)))
     try:
-        return json.loads(text)
+        return Settings(json.loads(text))
     except ValueError as error:
         raise BadRequest(f"--settings: not JSON ({error}).\nGive JSON text or the path of a JSON file.") from error
 

@@ -13,16 +13,19 @@ import trees
 
 from dacs import cli
 from dacs.cli import VERBS, main
-from dacs.data import remap
+from dacs.data import formats, remap
 from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
 from dacs.files import read_json
 from dacs.provenance import ROOT
 
-NAMES = ("world", "remap", "train", "adapt", "evaluate", "figures", "report", "predict", "compare", "plan")
+NAMES = ("world", "remap", "train", "adapt", "evaluate", "figures", "report", "predict", "compare", "plan", "download")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def remap_arguments(settings: str = '{"size": [20, 30], "resample": "bicubic"}') -> list[str]:
+SETTINGS = '{"size": [20, 30], "resample": "bicubic", "images": "png", "part": "all"}'
+
+
+def remap_arguments(settings: str = SETTINGS) -> list[str]:
     return ["remap", "--settings", settings, "--domain", "gta5", "--raw", "raw", "--out", "ready"]
 
 
@@ -32,12 +35,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let remap find whatever it is sent to."""
+    monkeypatch.setattr(formats, "find", lambda domain, raw, *, part: (domain, raw, part))
+
+
 # ---- exit codes
 
 
 @pytest.mark.parametrize(("error", "code"), [(RunFailed, 1), (BadRequest, 2), (Interrupted, 75)])
 def test_each_end_has_its_exit_code_and_one_line_first(
-    error: type[DacsError], code: int, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: type[DacsError],
+    code: int,
+    home: Path,
+    found: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*arguments: Any, **kinds: Any) -> None:
         raise error("raw: no frames.\nMake them first.")
@@ -50,16 +64,19 @@ def test_each_end_has_its_exit_code_and_one_line_first(
 
 
 def test_a_verb_that_is_done_returns_0_and_says_nothing(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, found: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(remap, "remap", lambda *arguments, **kinds: calls.append((arguments, kinds)))
     assert main(remap_arguments()) == 0
-    assert calls == [(("gta5", Path("raw"), Path("ready")), {"size": (20, 30), "resample": "bicubic", "workers": 1})]
+    kinds = {"size": (20, 30), "resample": "bicubic", "images": "png", "workers": 1}
+    assert calls == [((("gta5", Path("raw"), "all"), Path("ready")), kinds)]
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_error_without_words_is_a_bug_and_is_not_hidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_words_is_a_bug_and_is_not_hidden(
+    home: Path, found: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: Any, **kinds: Any) -> None:
         raise KeyError("size")
 
@@ -75,7 +92,7 @@ def test_an_error_without_words_is_a_bug_and_is_not_hidden(home: Path, monkeypat
         ["trian"],
         ["train"],
         [*remap_arguments(), "--wrokers", "2"],
-        ["remap", "--settings", "{}", "--domain", "gta", "--raw", "raw", "--out", "ready"],
+        ["world", "--settings", "{}", "--domain", "gta", "--receipt", "raw.json", "--out", "raw"],
         ["adapt", "--method", "source"],
     ],
 )
@@ -93,10 +110,15 @@ def test_settings_that_are_not_json_are_a_wrong_request(home: Path, capsys: pyte
     assert capsys.readouterr().err.startswith("dacs remap: --settings: not JSON")
 
 
-def test_settings_may_be_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(remap_arguments('{"size": [20, 30]}')) == 2
+    assert capsys.readouterr().err.startswith("dacs remap: --settings: 'part' is missing.")
+
+
+def test_settings_may_be_a_file(home: Path, found: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(remap, "remap", lambda *arguments, **kinds: calls.append(kinds["size"]))
-    (home / "settings.json").write_text('{"size": [8, 9], "resample": "bilinear"}')
+    (home / "settings.json").write_text(SETTINGS.replace("20, 30", "8, 9"))
     assert main(remap_arguments("settings.json")) == 0
     assert calls == [(8, 9)]
     assert main(remap_arguments("nowhere.json")) != 0
