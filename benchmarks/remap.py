@@ -4,7 +4,8 @@
 
 Raw frames are drawn by the world at their real sizes, with a sensor's noise, so that they weigh what real ones weigh.
 The limit decodes the raw pair of files and encodes the prepared pair, with the same coders, and does nothing else.
-Between the two a frame must still be resized, as the reference does it; what that costs stands beside. The plain way is
+Between the two a frame must still be resized, as the reference does it; what that costs stands beside. PNG/ours holds
+what coding PNG files alone costs against ours also where we keep PPM. The plain way is
 Pillow, a mask for each id, and Pillow's defaults. All take turns, frame by frame, on one core; processor time is
 measured, so that a busy machine does not blur it. Then: where the time of a frame goes, what it takes in several
 processes, and the peak of memory by the number of frames.
@@ -43,7 +44,7 @@ from dacs.world.write import write_world
 SIZES = {"gta5": (720, 1280), "synthia": (760, 1280), "cityscapes": (512, 1024)}  # prepared height, width in pixels
 NOISE = {"gta5": 1.6, "synthia": 3, "cityscapes": 1.6}  # standard deviation, so that files weigh 2 to 3 MB
 REPEATS = 7
-COLUMNS = ("images", "ours", "limit", "resize", "plain", "limit/ours", "+resize", "plain/ours")
+COLUMNS = ("images", "ours", "limit", "resize", "plain", "limit/ours", "+resize", "PNG/ours", "plain/ours")
 WIDE = 11
 PARTS = {  # of preparing a frame: functions of dacs.data.remap
     "read and check files": ("read_whole",),
@@ -244,7 +245,8 @@ def main(frames: int) -> None:
             for images in ("png", "ppm"):
                 mine, least, between, plainly = (took[way] for way in (images, f"limit {images}", "resize", "plain"))
                 times = "".join(f"{ms:{WIDE}.1f}" for ms in (mine, least, between, plainly))
-                ratios = "".join(f"{part / mine:{WIDE}.2f}" for part in (least, least + between, plainly))
+                against = (least, least + between, took["limit png"], plainly)
+                ratios = "".join(f"{part / mine:{WIDE}.2f}" for part in against)
                 print(f"{domain:12}{weight:8.1f}{images:>{WIDE}}{times}{ratios}", flush=True)
         print("\nwhere the time of a frame goes, ms, images png")
         for domain, raw in raws.items():
