@@ -22,6 +22,7 @@ from dacs.data.formats import FORMATS, find
 from dacs.data.pixels import train_ids
 from dacs.data.remap import remap
 from dacs.errors import BadRequest, DacsError, RunFailed
+from dacs.locks import working_alone
 
 DOMAINS = tuple(FORMATS)
 SIZE = (20, 30)
@@ -443,7 +444,7 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
     trees.write_tree("gta5", tmp_path / "raw")
-    with module._at_work(tmp_path / "out"), pytest.raises(DacsError, match="another 'dacs remap'"):
+    with working_alone(tmp_path / "out", "another"), pytest.raises(DacsError, match="another 'dacs remap'"):
         prepare("gta5", tmp_path / "raw", tmp_path / "out")
     prepare("gta5", tmp_path / "raw", tmp_path / "out")
 

@@ -4,7 +4,6 @@ Every file is written under a temporary name, or by a tool in a folder apart, an
 so a killed run leaves whole files only, and the next one makes what is missing.
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from dacs.acquire import rar, zips
 from dacs.acquire.members import STAGING, Entry, Member, Opened, checked, chunks, crc32, damaged, in_words
 from dacs.errors import RunFailed
 from dacs.files import atomic
+from dacs.locks import working_alone
 from dacs.provenance import canonical
 
 BLOCK = 4096  # bytes of disk that a file may take beyond its size
@@ -55,7 +55,7 @@ def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool
         chosen = {member: entry for member, entry in found.items() if wanted(member.name)}
         if not chosen:
             raise damaged(archive, f"holds none of the wanted files among its {len(found)}, is it the right archive")
-        with _at_work(out) as lock:
+        with working_alone(out, "another run is unpacking") as lock:
             _check_places(archive, out, chosen)
             missing = {member: chosen[member] for member in _missing(archive, out, chosen)}
             _unpack(archive, opened, out.resolve(), missing, total=_total(found), lock=lock)
@@ -111,37 +111,6 @@ def _check_total(archive: Path, members: Collection[Member], limit: int) -> None
             f"{archive}: would unpack to {in_words(total)}, expected at most {in_words(limit)}; nothing was unpacked.\n"
             f"Get the archive from its official address; raise the limit of its row only if you know why it is larger."
         )
-
-
-@contextmanager
-def _at_work(out: Path) -> Iterator[int]:
-    """Hold a folder against other runs, yielding the lock; a folder made in vain is taken away again."""
-    made, folder = not out.exists(), -1
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-        _lock(folder, out)
-        yield folder
-    except OSError as error:
-        raise RunFailed(
-            f"{out}: could not be written ({error.strerror or error}).\n"
-            f"Free some space or choose another folder, then run the same command again."
-        ) from error
-    finally:
-        if folder >= 0:
-            os.close(folder)
-        if made:
-            with suppress(OSError):
-                out.rmdir()
-
-
-def _lock(folder: int, out: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFailed(f"{out}: another run is unpacking there.\nWait for it, or stop it first.") from error
-    except OSError:
-        pass  # a network file system that locks no folders; every file is still written whole or not at all
 
 
 def _check_places(archive: Path, out: Path, members: Collection[Member]) -> None:

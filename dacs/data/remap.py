@@ -4,7 +4,6 @@ From here on no data set has a name. `index.csv` and `card.json` are written las
 is whole. The bytes depend on the raw files and the settings alone, not on the number of workers.
 """
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -14,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,6 +43,7 @@ from dacs.data.pixels import (
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import write_bytes, write_json, write_text
 from dacs.labels import CLASSES, IGNORE
+from dacs.locks import working_alone
 from dacs.provenance import canonical, code_digest
 
 JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all are: how an interrupted run goes on
@@ -107,7 +106,7 @@ def remap(raw: Raw, out: Path, *, size: tuple[int, int], resample: str, images: 
     settings = Settings(size, resample, images)
     _check(settings, raw.root, out)
     prepared = {*raw.form.splits, *filter(None, raw.form.splits.values())}
-    with _at_work(out):
+    with working_alone(out, "another 'dacs remap' is at work"):
         for path in (out / "contract.json", *(out / split / name for split in prepared for name in MARKERS)):
             path.unlink(missing_ok=True)
         tallies, findings = _make_all(settings, raw, out, workers)
@@ -131,34 +130,6 @@ def _check(settings: Settings, raw: Path, out: Path) -> None:
     here, there = out.resolve(), raw.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise BadRequest(f"remap: {out} and {raw} lie in one another.\nRaw data are never written to: choose another.")
-
-
-@contextmanager
-def _at_work(out: Path) -> Iterator[None]:
-    """Refuse to work in a folder where another process does; the lock ends with its process, however that ends."""
-    folder = -1
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY)
-        _lock(folder, out)
-        yield
-    except OSError as error:
-        raise RunFailed(
-            f"{out}: could not be written ({error.strerror or error}).\n"
-            f"Free some space or choose another folder, then run the same command again."
-        ) from error
-    finally:
-        if folder >= 0:
-            os.close(folder)
-
-
-def _lock(folder: int, out: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFailed(f"{out}: another 'dacs remap' is at work there.\nWait for it, or stop it first.") from error
-    except OSError:
-        pass  # a network file system that locks no folders; every file is still written whole or not at all
 
 
 # --------------------------------------------------------------------------------------------------------------------
