@@ -71,7 +71,8 @@ def download(domain: str, raw: Path, wishes: Wishes, *, accepted: bool, trusted:
     tree = Tree(folder if packed else raw, tuple(row.name for row in packed))
     root = os.path.relpath(folder, raw) if packed else ""
     try:
-        return _manifest(domain, raw, tree, "download", root, canonical(checksums), checksums)
+        words, _, found = look(domain, tree)
+        return _manifest(domain, raw, tree, (words, found), "download", root, canonical(checksums), checksums)
     except RunFailed:
         shutil.rmtree(raw / NOTES, ignore_errors=True)  # files have been lost: the same command unpacks them again
         raise
@@ -84,22 +85,23 @@ def adopt(domain: str, raw: Path, folder: Path) -> dict[str, Any]:
     """
     _make_way(raw)
     tree = Tree(folder.absolute())
-    _, _, found = look(domain, tree)
-    return _manifest(domain, raw, tree, "folder", str(tree.root), canonical(list(_sizes(found))))
+    words, _, found = look(domain, tree)
+    content = canonical([[name, size] for name, size, _ in _files(found)])
+    return _manifest(domain, raw, tree, (words, found), "folder", str(tree.root), content)
 
 
 def survey(domain: str, raw: Path, own: dict[str, Any]) -> dict[str, Any]:
     """Note what files a domain of one's own has, so that a change of them is noticed; returns the manifest."""
-    frames = _counts(find_own(domain, own).frames)
-    manifest = {"domain": domain, "origin": "own", "frames": frames, "sha256": files_now(domain, own)}
+    found = find_own(domain, own).frames
+    content = _sha(canonical(list(_files(found))))
+    manifest = {"domain": domain, "origin": "own", "frames": _counts(found), "sha256": content}
     write_json(raw / "manifest.json", manifest)
     return manifest
 
 
 def files_now(domain: str, own: dict[str, Any]) -> str:
     """A digest of names, sizes and times of the files that a domain of one's own has."""
-    found = find_own(domain, own).frames
-    return _sha(canonical([*_sizes(found), *_times(found)]))
+    return _sha(canonical(list(_files(find_own(domain, own).frames))))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -199,10 +201,17 @@ def _note(raw: Path, row: Archive) -> Path:
 
 
 def _manifest(
-    domain: str, raw: Path, tree: Tree, origin: str, root: str, content: str, checksums: dict[str, str] | None = None
+    domain: str,
+    raw: Path,
+    tree: Tree,
+    seen: tuple[str, dict[str, list[Frame]]],
+    origin: str,
+    root: str,
+    content: str,
+    checksums: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Look at what is there, hold it against what is published, and write the manifest, last of all."""
-    words, _, found = look(domain, tree)
+    """Hold what was seen (layout and frames) against what is published, and write the manifest, last of all."""
+    words, found = seen
     check_counts(domain, tree.root, _counts(found))
     manifest = {
         "domain": domain,
@@ -222,18 +231,13 @@ def _counts(found: dict[str, list[Frame]]) -> dict[str, int]:
     return {split: len(frames) for split, frames in found.items()}
 
 
-def _sizes(found: dict[str, list[Frame]]) -> Iterator[list[str | int]]:
-    """The name of each frame, and the size of its files in bytes."""
+def _files(found: dict[str, list[Frame]]) -> Iterator[tuple[str, int, int]]:
+    """The name of each frame with size in bytes and time of writing in nanoseconds, once for each of its files."""
     for frames in found.values():
         for frame in frames:
-            yield [frame.name, *(file.path.stat().st_size for file in (frame.image, frame.label) if file)]
-
-
-def _times(found: dict[str, list[Frame]]) -> Iterator[int]:
-    """When each file was last written, in nanoseconds."""
-    for frames in found.values():
-        for frame in frames:
-            yield from (file.path.stat().st_mtime_ns for file in (frame.image, frame.label) if file)
+            for file in filter(None, (frame.image, frame.label)):
+                status = file.path.stat()
+                yield frame.name, status.st_size, status.st_mtime_ns
 
 
 def _sha(content: str) -> str:
