@@ -21,3 +21,11 @@ torch.set_num_threads(1)
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared data of both sides, a few tiny frames each: gta5 and cityscapes. Read only."""
     return tiny.prepare(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def no_settings_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no certificates but those that a test names."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

@@ -26,6 +26,7 @@ from dacs.files import read_json
 from dacs.world.write import write_world
 
 FRAMES = 3
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_person")
 QUICK = Patience(attempts=2, first_s=0.01, longest_s=0.02, silence_s=1, connect_s=5)
 
 
@@ -35,7 +36,7 @@ def small_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     for domain, form in FORMATS.items():
         published = dict.fromkeys(form.published, FRAMES)
         monkeypatch.setitem(FORMATS, domain, form._replace(published=published, sizes=frozenset({(32, 48)})))
-    for name in ("http_proxy", "HTTP_PROXY", "CITYSCAPES_USERNAME", "CITYSCAPES_PASSWORD"):
+    for name in ("CITYSCAPES_USERNAME", "CITYSCAPES_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -30,14 +30,8 @@ from dacs.errors import BadRequest, RunFailed
 
 BODY = b"PK\x03\x04" + random.Random(1).randbytes(300_000)
 NAME = "01_images.zip"
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_person")
 QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.02, silence_s=1, connect_s=5)
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
