@@ -23,7 +23,7 @@ from dacs.labels import palette
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
 OPACITY = 0.5  # of the colours over the picture
-LARGEST = 2**30  # pixels of a picture: about 10 GB while it is written
+LARGEST = 2**30  # pixels of a picture: a guard against files that lie about their size
 ORIENTATION = 0x0112  # EXIF: how a camera was held
 UPRIGHT = {  # what undoes each orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
