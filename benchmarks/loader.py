@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from step import WAYS, measure, ours, scaled
+from step import measure, ours, scaled, ways
 
 from dacs.config import load, settings_for
 from dacs.data.dataset import Split
@@ -59,9 +59,9 @@ def main() -> None:
         stream = batches(split, seed=0, batch=batch, crop=params.loop.crop, start_step=0, flip=params.loop.flip)
         for _ in range(FRAMES):
             next(stream)
-        read = median(measure([lambda: next(stream)], asked.batches, torch.device("cpu"))[0].seconds for _ in range(3))
-    step = ours(settings, WAYS[name][-1], batch, torch.device(name))
-    taken = measure([step], 20 if name == "cuda" or asked.scale == "demo" else 1, torch.device(name))[0].seconds
+        read = median(measure([lambda: next(stream)], asked.batches, torch.device("cpu"))[0] for _ in range(3))
+    step = ours(settings, ways(name, None)[-1], batch, torch.device(name))
+    taken = measure([step.take], 20 if name == "cuda" or asked.scale == "demo" else 1, torch.device(name))[0]
     brings, eats = batch / read, 2 * batch / taken
     print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.0f} crops/s")
     print(f"cores busy with reading: {eats / brings:.2f}; a training has {max(params.loop.workers, 1)}")

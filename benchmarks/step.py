@@ -1,19 +1,23 @@
-"""How fast a DACS step is: ours beside its plain twin, in one run, by precision and batch.
+"""How fast a DACS step is and what it holds: ours beside its plain twin, in one run, by precision and batch.
 
-    python benchmarks/step.py [--scale demo|paper] [--steps N] [--threads N] [--device auto|cpu|cuda]
+    python benchmarks/step.py [--scale demo|paper] [--steps N] [--warm N] [--threads N] [--device auto|cpu|cuda]
+                              [--precision fp32 tf32 bf16]
 
-A row gives the median time of a step on crops that lie on the device already; on a GPU also the peak of its memory, and
-the share of the rate that one large convolution reaches there in the same numbers. The twin takes turns with ours, step
-by step, so that a busy machine slows both alike; its blur has as many taps as the reference's, a tenth of the crop.
+A row gives the median time of a step on crops that lie on the device already, the memory that it takes beyond what was
+there before it, and the share of the best rate that large convolutions reach there in the same numbers. A GPU's
+allocator tells its memory; on a CPU the tensors are counted. The twin takes turns with ours, step by step, so that a
+busy machine slows both alike; its blur has as many taps as the reference's, a tenth of the crop.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
+from memory import counted
 from plain import Plain
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,13 +42,14 @@ class Way(NamedTuple):
 
 
 WAYS = {
-    "cpu": [Way("fp32", False, False)],
+    "cpu": [Way("fp32", False, False), Way("bf16", False, False)],
     "cuda": [
         Way(precision, compiled, precision == "bf16")
         for precision in ("fp32", "tf32", "bf16")
         for compiled in (False, True)
     ],
 }
+DEFAULT = {"cpu": ["fp32"], "cuda": ["fp32", "tf32", "bf16"]}  # CPUs are slower in bf16
 TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -70,7 +75,24 @@ def parts(settings: dict[str, Any], device: torch.device) -> tuple[torch.nn.Modu
     return student.to(device).train(), lambda network: optimizer_for(network, **options)
 
 
-def ours(settings: dict[str, Any], way: Way, batch: int, device: torch.device) -> Callable[[], Any]:
+class Step(NamedTuple):
+    """A step to be taken, and what lies there before and after it."""
+
+    take: Callable[[], Any]
+    networks: tuple[torch.nn.Module, torch.nn.Module]
+    optimizer: torch.optim.Optimizer
+
+    def held(self) -> Iterator[Tensor]:
+        """Weights, statistics, gradients and what the optimizer keeps."""
+        for network in self.networks:
+            yield from network.buffers()
+            for weight in network.parameters():
+                yield from (weight, *([] if weight.grad is None else [weight.grad]))
+        kept = chain.from_iterable(state.values() for state in self.optimizer.state.values())
+        yield from (value for value in kept if isinstance(value, Tensor))
+
+
+def ours(settings: dict[str, Any], way: Way, batch: int, device: torch.device) -> Step:
     """Our step on fixed crops."""
     adapt = settings["adapt"]
     loop = settings["loop"] | {
@@ -94,10 +116,10 @@ def ours(settings: dict[str, Any], way: Way, batch: int, device: torch.device) -
         state.step += 1
         return losses
 
-    return step
+    return Step(step, (student, state.teacher.network), state.optimizer)
 
 
-def twin(settings: dict[str, Any], batch: int, device: torch.device) -> Callable[[], Any]:
+def twin(settings: dict[str, Any], batch: int, device: torch.device) -> Step:
     """The plain step on the same crops."""
     student, optimizer_of = parts(settings, device)
     crop = tuple(settings["loop"]["crop"])
@@ -110,95 +132,123 @@ def twin(settings: dict[str, Any], batch: int, device: torch.device) -> Callable
         set_numbers("fp32")
         return plain.step(image, truth, target, generator)
 
-    return step
+    return Step(step, (student, plain.teacher), plain.optimizer)
 
 
 class Taken(NamedTuple):
     """What a step took."""
 
     seconds: float
-    memory: int  # bytes; 0 where the device does not tell
+    memory: int  # bytes
 
 
-def measure(steps: list[Callable[[], Any]], times: int, device: torch.device) -> list[Taken]:
-    """Each step `times` times, in turns, after three of each that do not count."""
+def measure(steps: list[Callable[[], Any]], times: int, device: torch.device, warm: int = 3) -> list[float]:
+    """Median seconds of each, of `times` in turns, after `warm` that do not count."""
     taken: list[list[float]] = [[] for _ in steps]
-    memory = [0] * len(steps)
-    for turn in range(times + 3):
+    for turn in range(warm + times):
         for place, step in enumerate(steps):
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-                held = torch.cuda.memory_allocated()
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-                memory[place] = torch.cuda.max_memory_allocated() - held
-            if turn >= 3:
+            if turn >= warm:
                 taken[place].append(time.perf_counter() - start)
-    return [Taken(statistics.median(each), most) for each, most in zip(taken, memory, strict=True)]
+    return [statistics.median(each) for each in taken]
 
 
-def operations(step: Callable[[], Any]) -> int:
+def memory_of(step: Step, device: torch.device) -> int:
+    """Bytes at the peak of one step beyond those before it."""
+    if device.type != "cuda":
+        return counted(step.take, step.held())
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    step.take()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - held
+
+
+def operations(step: Step) -> int:
     """Floating-point operations of one step, multiplications and additions counted apart."""
     with FlopCounterMode(display=False) as counter:
-        step()
+        step.take()
     return int(counter.get_total_flops())
 
 
 def peak(precision: str, device: torch.device) -> float:
-    """The rate of one large convolution, in operations a second."""
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    large = device.type == "cuda"
-    batch, channels, side = (32, 512, 64) if large else (4, 64, 48)
-    layout = torch.channels_last if large else torch.contiguous_format
-    images = torch.randn(batch, channels, side, side, device=device, dtype=TYPES[precision])
-    images = images.to(memory_format=layout)
-    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, TYPES[precision])
-    layer = layer.to(memory_format=layout)  # type: ignore[call-overload]
-    with torch.no_grad():
-        taken = measure([lambda: layer(images)], 20, device)[0].seconds
-    return 2 * batch * channels * channels * 9 * side * side / taken
+    """The best rate that large 3x3 convolutions reach, in operations a second, whatever the layout of memory."""
+    set_numbers(precision)
+    shapes = [(32, 512, 64), (16, 1024, 64)] if device.type == "cuda" else [(4, 64, 48), (4, 256, 32)]
+    best = 0.0
+    for batch, channels, side in shapes:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            images = torch.randn(batch, channels, side, side, device=device, dtype=TYPES[precision])
+            images = images.to(memory_format=layout)
+            layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, TYPES[precision])
+            layer = layer.to(memory_format=layout)  # type: ignore[call-overload]
+            with torch.no_grad():
+                (seconds,) = measure([lambda: layer(images)], 20, device)  # noqa: B023
+            best = max(best, 2 * batch * channels * channels * 9 * side * side / seconds)
+    return best
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="demo", choices=("demo", "paper"))
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--warm", type=int, default=3, help="steps before those that count")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", nargs="+", choices=tuple(TYPES), help="only these")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     asked = parser.parse_args()
     name = ("cuda" if torch.cuda.is_available() else "cpu") if asked.device == "auto" else asked.device
     device = torch.device(name)
     torch.set_num_threads(asked.threads)
+    torch.backends.cudnn.benchmark = True  # as training does, and the authors' code
     params = load(scaled(asked.scale))
     settings = settings_for(params, "adapt", method="dacs")
     chip = torch.cuda.get_device_name() if name == "cuda" else f"{asked.threads} CPU thread(s)"
     print(f"scale {asked.scale}, crop {settings['loop']['crop']}, {chip}, torch {torch.__version__}")
     print(
-        f"{'batch':>5} {'step':28} {'ms':>8} {'images/s':>9} {'GiB':>6} {'of peak':>8} {'twin/ours':>10} {'memory':>7}"
+        f"{'batch':>5} {'step':30} {'ms':>8} {'images/s':>8} {'MiB':>7} {'of peak':>7} {'twin/ours':>9} {'memory':>6}"
     )
+    peaks = {way.precision: peak(way.precision, device) for way in ways(name, asked.precision)}
     for batch in {"cpu": [settings["loop"]["batch"]], "cuda": [2, 4]}[name]:
-        for way in WAYS[name]:
-            _compare(settings, way, batch, device, asked.steps)
+        count = operations(ours(settings, Way("fp32", False, False), batch, device))
+        for way in ways(name, asked.precision):
+            try:
+                us, them = _compare(settings, way, batch, device, asked.steps, asked.warm)
+            except torch.OutOfMemoryError:
+                print(f"{batch:5} {_named(way):30} not enough memory for it and its twin side by side", flush=True)
+                continue
+            ratios = f"{them.seconds / us.seconds:9.2f} {us.memory / them.memory:6.2f}"
+            share = count / us.seconds / peaks[way.precision]
+            print(f"{_row(batch, _named(way), us)} {share:7.0%} {ratios}")
+            print(_row(batch, "the plain twin, fp32", them), flush=True)
+        print(f"{batch:5} one step: {count / 1e9:.1f} GFLOP")
 
 
-def _compare(settings: dict[str, Any], way: Way, batch: int, device: torch.device, times: int) -> None:
-    fast, plain = ours(settings, way, batch, device), twin(settings, batch, device)
-    count = operations(ours(settings, way._replace(compiled=False), batch, device))
-    us, them = measure([fast, plain], times, device)
-    label = f"{way.precision}{', channels last' * way.channels_last}{', compiled' * way.compiled}"
-    share = count / us.seconds / peak(way.precision, device)
-    memory = f"{us.memory / them.memory:7.2f}" if us.memory else f"{'–':>7}"
-    row = f"{batch:5} {label:28} {1e3 * us.seconds:8.1f} {2 * batch / us.seconds:9.1f} {_gib(us)} {share:8.0%}"
-    print(f"{row} {them.seconds / us.seconds:10.2f} {memory}")
-    print(
-        f"{batch:5} {'the plain twin, fp32':28} {1e3 * them.seconds:8.1f} {2 * batch / them.seconds:9.1f} {_gib(them)}"
-    )
+def _compare(
+    settings: dict[str, Any], way: Way, batch: int, device: torch.device, times: int, warm: int
+) -> tuple[Taken, Taken]:
+    steps = ours(settings, way, batch, device), twin(settings, batch, device)
+    seconds = measure([step.take for step in steps], times, device, warm)
+    us, them = (Taken(each, memory_of(step, device)) for each, step in zip(seconds, steps, strict=True))
+    return us, them
 
 
-def _gib(taken: Taken) -> str:
-    return f"{taken.memory / 2**30:6.2f}" if taken.memory else f"{'–':>6}"
+def ways(device: str, precisions: list[str] | None) -> list[Way]:
+    """Ways to take our step there, the plainest first."""
+    return [way for way in WAYS[device] if way.precision in (precisions or DEFAULT[device])]
+
+
+def _named(way: Way) -> str:
+    return f"{way.precision}{', channels last' * way.channels_last}{', compiled' * way.compiled}"
+
+
+def _row(batch: int, name: str, taken: Taken) -> str:
+    images = 2 * batch / taken.seconds
+    return f"{batch:5} {name:30} {1e3 * taken.seconds:8.1f} {images:8.1f} {taken.memory / 2**20:7.0f}"
 
 
 def scaled(scale: str) -> dict[str, Any]:

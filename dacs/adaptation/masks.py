@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
+from dacs.adaptation.draws import carry
 from dacs.adaptation.photometry import gaussian_blur
 from dacs.labels import IGNORE
 from dacs.scene import Labels
@@ -31,7 +32,7 @@ def _half_the_classes(label: Tensor, generator: Generator, draw_void: bool) -> T
     present = torch.zeros(256, dtype=torch.bool, device=label.device).index_fill_(0, label.flatten(), True)
     if not draw_void:
         present[IGNORE] = False
-    keys = torch.rand(256, generator=generator).to(label.device, non_blocking=True).masked_fill(~present, 2.0)
+    keys = carry(torch.rand(256, generator=generator), label.device).masked_fill(~present, 2.0)
     rank = keys.argsort().argsort()  # a random order in which present classes come first
     half = (present.sum() + 1) // 2
     return (rank < half)[label]
@@ -40,7 +41,7 @@ def _half_the_classes(label: Tensor, generator: Generator, draw_void: bool) -> T
 def cut_mask(labels: Labels, generator: Generator) -> Mask:
     """A rectangle of half of each image's area, its width between half and all of the image's (CutMix in ClassMix)."""
     batch, height, width = labels.shape
-    draws = torch.rand(batch, 3, generator=generator).to(labels.device, non_blocking=True)
+    draws = carry(torch.rand(batch, 3, generator=generator), labels.device)
     box_width = torch.round(width * (0.5 + 0.5 * draws[:, 0]))
     box_height = torch.round(height * width / 2 / box_width)
     left = torch.floor(draws[:, 1] * (width - box_width + 1))
@@ -63,8 +64,8 @@ def cow_mask(labels: Labels, generator: Generator, *, sigma: tuple[float, float]
 def _blobs(label: Tensor, generator: Generator, sigma: tuple[float, float], share: float) -> Tensor:
     height, width = label.shape
     low, high = (math.log(value) for value in sigma)
-    draw = torch.rand((), generator=generator).to(label.device, non_blocking=True)
-    noise = torch.randn(1, 1, height, width, generator=generator).to(label.device, non_blocking=True)
+    draw = carry(torch.rand((), generator=generator), label.device)
+    noise = carry(torch.randn(1, 1, height, width, generator=generator), label.device)
     smooth = gaussian_blur(noise, torch.exp(low + draw * (high - low))[None], radius=int(3 * sigma[1]) + 1)[0, 0]
     level = NormalDist().inv_cdf(1 - share) if 0 < share < 1 else math.copysign(math.inf, 0.5 - share)
     return smooth > smooth.mean() + level * smooth.std()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from dacs.adaptation.draws import carry
 from dacs.scene import Images
 
 BLUR_RADIUS = 5  # pixels: 11 taps, all that a sigma of 1.15 leaves of the reference's 51
@@ -32,7 +33,7 @@ def strong(
         images = color_jitter(images, generator, strength=jitter_strength)
     if blur_coin < blur_probability:
         low, high = blur_sigma
-        draws = torch.rand(len(images), generator=generator).to(images.device, non_blocking=True)
+        draws = carry(torch.rand(len(images), generator=generator), images.device)
         images = gaussian_blur(images, low + draws * (high - low), radius=max(BLUR_RADIUS, math.ceil(4 * high)))
     return images
 
@@ -44,7 +45,7 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
     draws = torch.rand(len(images), 4, generator=generator)
-    amounts = ((2 * draws - 1) * strength).to(images, non_blocking=True)
+    amounts = carry(((2 * draws - 1) * strength).to(images.dtype), images.device)
     orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dacs.scene import Images, Logits, Scene
 
@@ -21,8 +21,8 @@ class Teacher:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train(batch_norm == "batch")
         self.ema = ema
-        # A frozen scale or shift is the same in both for ever; in DeepLab these are two thirds of all tensors.
-        self.frozen = {name for name, weight in student.named_parameters() if not weight.requires_grad}
+        # Names by module: a frozen scale or shift is the same in both for ever, in DeepLab two thirds of all weights.
+        self._moving = [_moving(module) for module in student.modules()]
 
     @torch.no_grad()
     def follow(self, student: nn.Module, step: int) -> None:
@@ -31,12 +31,23 @@ class Teacher:
         At step 0 the teacher becomes the student.
         """
         alpha = min(1 - 1 / (step + 1), self.ema)
-        mine, theirs = self.network.state_dict(), student.state_dict()
-        floats = [name for name, value in mine.items() if value.is_floating_point() and name not in self.frozen]
-        torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], 1 - alpha)
-        for name, value in mine.items():  # counts of batches seen
-            if not value.is_floating_point():
-                value.copy_(theirs[name])
+        modules = zip(self.network.modules(), student.modules(), self._moving, strict=True)
+        pairs = [(getattr(mine, name), getattr(theirs, name)) for mine, theirs, names in modules for name in names]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # of batches that BatchNorm has seen
+        torch._foreach_lerp_(*_columns(averaged), 1 - alpha)
+        if counts:
+            torch._foreach_copy_(*_columns(counts))
+
+
+def _moving(module: nn.Module) -> list[str]:
+    """The module's own weights that are trained, and what it keeps count of."""
+    weights = [name for name, weight in module.named_parameters(recurse=False) if weight.requires_grad]
+    return weights + [name for name, _ in module.named_buffers(recurse=False)]
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [mine for mine, _ in pairs], [theirs for _, theirs in pairs]
 
 
 @torch.no_grad()

@@ -18,24 +18,20 @@ def enlarge(
     if features.dtype in (torch.bfloat16, torch.float16):
         features = features.float()
     kind = features.device.type
+    weights = _weights if torch.compiler.is_compiling() else _kept  # a compiler sees no caches, and needs none
     with torch.autocast(kind if kind == "cuda" else "cpu", enabled=False):
         down, across = (
-            _weights(have, want, features.dtype, features.device)
+            weights(have, want, features.dtype, features.device)
             for have, want in zip(features.shape[-2:], size, strict=True)
         )
         return down @ (features @ across.T)
 
 
-@lru_cache(maxsize=64)
 def _weights(have: int, want: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "want have"]:
     """How much of each of `have` positions each of `want` takes: at most two, next to each other."""
-    if have == 1 or want == 1:
-        weights = torch.zeros(want, have, dtype=torch.float64)
-        weights[:, 0] = 1
-        return weights.to(device, dtype)
-    place = torch.arange(want, dtype=torch.float64) * ((have - 1) / (want - 1))
-    left = place.floor().long().clamp(max=have - 2)
-    weights = torch.zeros(want, have, dtype=torch.float64)
-    weights.scatter_(1, left[:, None], (1 - (place - left))[:, None])
-    weights.scatter_(1, left[:, None] + 1, (place - left)[:, None])
-    return weights.to(device, dtype)
+    place = torch.arange(want, dtype=torch.float64, device=device) * ((have - 1) / max(want - 1, 1))
+    distance = place[:, None] - torch.arange(have, device=device)
+    return (1 - distance.abs()).clamp_min(0).to(dtype)
+
+
+_kept = lru_cache(maxsize=64)(_weights)

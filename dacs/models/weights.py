@@ -174,7 +174,7 @@ def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 def _from_torchvision(name: str) -> str:
     """Names of torchvision's ResNet or MobileNet → places in our backbone; a head's name stays and fits nothing."""
-    name = name.removeprefix("features.") if name.startswith("features.") else name
+    name = name.removeprefix("features.")
     match = re.fullmatch(r"(conv1|bn1|layer[1-4])\.(.+)", name)
     return f"{PLACES[match[1]]}.{match[2]}" if match else name
 

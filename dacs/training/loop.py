@@ -22,13 +22,14 @@ from dacs.files import write_bytes, write_text
 from dacs.models.build import from_settings
 from dacs.models.published import NONE
 from dacs.models.weights import file_of, load_backbone
+from dacs.scene import Images, Logits
 from dacs.training import checkpoint
 from dacs.training.checkpoint import State
 from dacs.training.monitor import Monitor
 from dacs.training.panels import save_mixing
 from dacs.training.progress import Progress, stop_signals
 from dacs.training.schedule import optimizer_for, rate, set_rate
-from dacs.training.step import Losses, Networks, adaptation, supervised
+from dacs.training.step import Losses, Networks, adaptation, computing_in, supervised
 
 COLUMNS = (
     "step",
@@ -178,14 +179,13 @@ def _adaptation(
 
 def networks_of(state: State, loop: dict[str, Any], device: torch.device) -> Networks:
     """Student and teacher as the step calls them; the compiled ones share the weights of those that are kept."""
-    student, teacher = state.student, state.teacher.network
-    if loop["channels_last"]:
-        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     set_numbers(loop["precision"])
-    if loop["compile"]:
-        return Networks(torch.compile(student), torch.compile(teacher), loop["precision"])
-    return Networks(student, teacher, loop["precision"])
+    called: list[Callable[[Images], Logits]] = []
+    for network in (state.student, state.teacher.network):
+        if loop["channels_last"]:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        called.append(computing_in(loop["precision"], torch.compile(network) if loop["compile"] else network))
+    return Networks(*called)
 
 
 def set_numbers(precision: str) -> None:
@@ -268,6 +268,7 @@ def _device(name: str, threads: int) -> torch.device:
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(name == "cpu")
+    torch.backends.cudnn.benchmark = name == "cuda"  # crops are of one size: try the ways to convolve them once
     return torch.device(name)
 
 

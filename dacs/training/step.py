@@ -4,7 +4,6 @@ Gradients are added to those that the weights have, so that a step may be gather
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,24 +21,22 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class Networks(NamedTuple):
-    """Student and teacher as functions from images to logits, compiled or not, and in which numbers they compute."""
+    """Student and teacher as functions from images to logits."""
 
     student: Callable[[Images], Logits]
     teacher: Callable[[Images], Logits]
-    precision: Precision
 
-    def student_logits(self, images: Images) -> Logits:
-        """What the student says; its losses are taken in the images' own precision."""
-        with self._scope(images):
-            return self.student(images).to(images.dtype)
 
-    def teacher_logits(self, images: Images) -> Logits:
-        """What the teacher says."""
-        with self._scope(images):
-            return self.teacher(images).to(images.dtype)
+def computing_in(precision: Precision, network: Callable[[Images], Logits]) -> Callable[[Images], Logits]:
+    """A network that computes in these numbers; its logits come in the images' own, so that losses are taken there."""
+    if precision != "bf16":
+        return network
 
-    def _scope(self, images: Images) -> AbstractContextManager[Any]:
-        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+    def logits(images: Images) -> Logits:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return network(images).to(images.dtype)
+
+    return logits
 
 
 class Seen(NamedTuple):
@@ -54,7 +51,7 @@ class Seen(NamedTuple):
 
 def supervised(networks: Networks, image: Images, truth: Labels, *, share: float = 1.0) -> Losses:
     """Gradients of `share` times the cross-entropy on labelled frames."""
-    loss = share * source_loss(networks.student_logits(image), truth)
+    loss = share * source_loss(networks.student(image), truth)
     loss.backward()
     return {"loss_source": loss.detach()}
 
@@ -76,13 +73,13 @@ def adaptation(
     first, so that BatchNorm sees both in the order of the authors' code.
     """
     source_scene = Scene(image, truth, torch.ones_like(image[:, 0]))
-    target_scene = label(networks.teacher_logits, target)
+    target_scene = label(networks.teacher, target)
     mixed, mask, true = mix(strategy, source_scene, target_scene, generator)
     weights, confident = _weights(mixed, target_scene, true, adapt)
     augmented = _strong(mixed, generator, adapt)
 
     losses = supervised(networks, image, truth, share=share)
-    loss = mixed_loss(networks.student_logits(augmented), mixed.label, weights)
+    loss = mixed_loss(networks.student(augmented), mixed.label, weights)
     loss = share * adapt["consistency_weight"] * loss
     loss.backward()
     losses |= {"loss_mixed": loss.detach(), "lambda": share * confident.mean()}
