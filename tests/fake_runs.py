@@ -165,7 +165,15 @@ def run(folder: Path, task: str, method: str, seed: int, truths: dict[str, np.nd
     evaluate(folder / "evaluation", method, truths, generator)
     log(folder / "log.csv", method, generator)
     write_json(
-        folder / "settings.json", {"method": method, "seed": seed, "key": "feed" * 16, "settings": {"lr": 0.002}}
+        folder / "settings.json",
+        {
+            "method": method,
+            "seed": seed,
+            "key": "feed" * 4,
+            "settings": {"lr": 0.002},
+            "torch": "2.13.0",
+            "trained_on": "CPU, AVX512",
+        },
     )
     if method not in ("source", "oracle"):
         mixing(folder / "mixing", generator, method)

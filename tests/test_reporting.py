@@ -260,6 +260,11 @@ def test_page_has_a_row_for_each_method_and_class(text: str):
         assert f"</span>{name}</th>" in text
 
 
+def test_page_says_on_what_each_run_was_trained(text: str):
+    rows = len(fake_runs.TASKS) * len(fake_runs.METHODS) * 2
+    assert text.count('<td class="words">CPU, AVX512</td><td>2.13.0</td>') == rows
+
+
 def test_page_shows_the_numbers_of_metrics_json(root: Path, text: str):
     tree = json.loads((root / "reports/metrics.json").read_text())
     for task, column in (("gta5-cityscapes", "miou19"), ("synthia-cityscapes", "miou16")):

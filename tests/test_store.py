@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 import yaml
 
 from dacs import files, provenance
@@ -36,9 +37,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys that are trained, in order."""
     real, keys = loop.train_run, []
 
-    def watched(folder: Path, card: dict[str, Any], **places: Any) -> None:
+    def watched(folder: Path, card: dict[str, Any], **places: Any) -> str:
         keys.append(card["key"])
-        real(folder, card, **places)
+        return real(folder, card, **places)
 
     monkeypatch.setattr(loop, "train_run", watched)
     return keys
@@ -81,6 +82,7 @@ def test_a_run_leaves_its_results_and_a_card_that_tells_what_made_them(ready: Pa
     assert (card["method"], card["seed"]) == ("source", 0)
     assert card["settings"] == tiny.settings("source", steps=1)
     assert card["key"] == key(ready)
+    assert card["trained_on"] == f"CPU, {torch.backends.cpu.get_cpu_capability()}"
     for name in ("weights.safetensors", "teacher.safetensors"):
         assert card["sha256"][name] == files.digest(out / name)
     assert not (store.STORE / card["key"] / "checkpoint.pt").exists()

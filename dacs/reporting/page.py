@@ -124,9 +124,10 @@ def _figures(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def _card(run: reading.Run) -> dict[str, Any]:
-    """Where a run comes from: its key names its settings, seed, code and data."""
+    """Where a run comes from: its key names its settings, seed, code and data; and what it was trained on."""
     card = reading.settings(run)
-    return {"task": run.task, "method": run.method, "seed": run.seed, "key": str(card.get("key", ""))[:16]}
+    found = {name: str(card.get(name, "")) for name in ("key", "trained_on", "torch")}
+    return {"task": run.task, "method": run.method, "seed": run.seed, **found}
 
 
 def _dig(params: dict[str, Any], path: str) -> Any:

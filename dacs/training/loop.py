@@ -44,11 +44,12 @@ COLUMNS = (
 Step = Callable[[State], Losses]
 
 
-def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path, init: Path | None) -> None:
+def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path, init: Path | None) -> str:
     """Train the run that `card` describes in `folder`, from its checkpoint if there is one.
 
-    Leaves weights.safetensors, teacher.safetensors, log.csv and for adaptation mixing/. Raises Interrupted on SIGINT
-    or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
+    Leaves weights.safetensors, teacher.safetensors, log.csv and for adaptation mixing/, and gives the name of what it
+    was trained on. Raises Interrupted on SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not
+    finite.
     """
     settings, seed, key = card["settings"], card["seed"], card["key"]
     loop, part = settings["loop"], settings.get("adapt") or settings["train"]
@@ -94,6 +95,7 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
     write_text(folder / "log.csv", _csv(state.rows))
     _save_weights(state.student.state_dict(), folder / "weights.safetensors")
     _save_weights(state.teacher.network.state_dict(), folder / "teacher.safetensors")
+    return _described(device)
 
 
 def _start(settings: dict[str, Any], part: dict[str, Any], seed: int, init: Path | None, device: torch.device) -> State:
@@ -270,6 +272,13 @@ def _device(name: str, threads: int) -> torch.device:
     torch.use_deterministic_algorithms(name == "cpu")
     torch.backends.cudnn.benchmark = name == "cuda"  # crops are of one size: try the ways to convolve them once
     return torch.device(name)
+
+
+def _described(device: torch.device) -> str:
+    """A GPU's name, or the widest instructions of the CPU: another rounds otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _due(step: int, every: int) -> bool:

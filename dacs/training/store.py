@@ -60,8 +60,9 @@ def run(
         if not (folder / CARD).exists():
             from dacs.training.loop import train_run
 
-            train_run(folder, card, source=source, target=target, init=init)
-            write_json(folder / CARD, {**card, "sha256": {name: digest(folder / name) for name in (WEIGHTS, TEACHER)}})
+            trained_on = train_run(folder, card, source=source, target=target, init=init)
+            digests = {name: digest(folder / name) for name in (WEIGHTS, TEACHER)}
+            write_json(folder / CARD, {**card, "trained_on": trained_on, "sha256": digests})
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         _copy(folder, out)
 
