@@ -111,13 +111,21 @@ def test_classes_that_collapsed_are_told_with_their_seeds():
     rows = [
         (seed, name, value)
         for seed in (0, 1, 2)
-        for name, value in (("train", 0.001), ("bus", 0.0 if seed == 1 else 7.0), ("road", 80.0), ("pole", 0.02))
+        for name, value in (
+            ("train", 0.001),
+            ("bus", 0.0 if seed == 1 else 7.0),
+            ("road", 80.0),
+            ("pole", 0.02),
+            ("rider", 0.0),
+        )
     ]
     iou = pd.DataFrame(rows, columns=["seed", "class", "iou"]).assign(method="dacs")
     assert tables.collapsed(iou.assign(task="gta5-cityscapes"), "gta5-cityscapes", "dacs") == (
-        "bus (seed 1); train (seeds 0, 1, 2)"
+        "rider, train (seeds 0, 1, 2); bus (seed 1)"
     )
-    assert tables.collapsed(iou.assign(task="synthia-cityscapes"), "synthia-cityscapes", "dacs") == "bus (seed 1)"
+    assert tables.collapsed(iou.assign(task="synthia-cityscapes"), "synthia-cityscapes", "dacs") == (
+        "rider (seeds 0, 1, 2); bus (seed 1)"
+    )
     assert tables.collapsed(iou.assign(task="gta5-cityscapes"), "gta5-cityscapes", "source") == ""
 
 

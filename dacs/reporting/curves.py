@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dacs.reporting.names import method, ordered, task_title
 from dacs.reporting.style import WIDTH
@@ -44,6 +45,7 @@ def _pane(axes: Axes, table: pd.DataFrame, column: str, hero: str | None) -> Non
     axes.margins(x=0.01, y=0.08)
     axes.set_ylim(bottom=0 if column.startswith(("loss", "confident")) else None)
     axes.locator_params(axis="y", nbins=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _labels(axes, ends)
 
 
@@ -56,7 +58,8 @@ def _line(
         return []
     steps = rows.groupby("step")[column].agg(["mean", "min", "max"]) * _scale(column, table)
     color = method(name).color
-    axes.plot(steps.index, steps["mean"], color=color, linestyle=style, linewidth=1.6)
+    marker = "o" if len(steps) == 1 else None  # a line of one point is not seen
+    axes.plot(steps.index, steps["mean"], color=color, linestyle=style, linewidth=1.6, marker=marker)
     if rows["seed"].nunique() > 1:
         axes.fill_between(steps.index, steps["min"], steps["max"], color=color, alpha=0.15, linewidth=0)
     return [(float(steps.index[-1]), float(steps["mean"].iloc[-1]), label, color)]

@@ -62,13 +62,16 @@ def summary_table(scores: pd.DataFrame, iou: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapsed(iou: pd.DataFrame, task: str, method: str) -> str:
-    """The classes of the task's set that are never right, to two decimals: "train (seeds 0, 2); bus (seed 1)"."""
+    """The classes of the task's set whose IoU is 0.00: "rider, train (seeds 0, 2); bus (seed 1)"."""
     taught = [NAMES[index] for index in CLASS_SETS[class_set(task)]]
     own = iou[(iou["task"] == task) & (iou["method"] == method) & iou["class"].isin(taught)]
     gone = own[own["iou"] < 0.005]
+    together: dict[tuple[int, ...], list[str]] = {}  # classes that collapsed in the same seeds
+    for name in (name for name in taught if name in set(gone["class"])):
+        together.setdefault(tuple(sorted(gone.loc[gone["class"] == name, "seed"])), []).append(name)
     return "; ".join(
-        f"{name} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))})"
-        for name, seeds in gone.groupby("class")["seed"]
+        f"{', '.join(names)} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+        for seeds, names in together.items()
     )
 
 
