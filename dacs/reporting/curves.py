@@ -45,7 +45,7 @@ def _pane(axes: Axes, table: pd.DataFrame, column: str, hero: str | None) -> Non
     axes.margins(x=0.01, y=0.08)
     axes.set_ylim(bottom=0 if column.startswith(("loss", "confident")) else None)
     axes.locator_params(axis="y", nbins=4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _labels(axes, ends)
 
 
