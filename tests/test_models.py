@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dacs.models.build import NETWORKS, build, freeze_bn_affine
 from dacs.models.deeplab import NORMALISATION, AtrousPyramid, Convention, Segmenter, deeplab
@@ -55,6 +56,15 @@ def test_deeplab_on_resnet_101_has_the_weights_of_the_original(convention: Conve
     assert len(list(network.backbone.parameters())) == 104 + 208
     assert len(list(network.head.parameters())) == 8
     assert len(network.state_dict()) == 632 + 2  # mean and deviation of the input
+
+
+@pytest.mark.parametrize(("width", "billions"), [(512, 185.3), (1024, 367.8)])
+def test_a_forward_costs_what_the_original_does(width: int, billions: float) -> None:
+    """Multiply-adds of the Caffe-style network with its two branches, on the way from an image to coarse logits."""
+    network = sketch(101, 2, "caffe")
+    with FlopCounterMode(display=False) as counter:
+        network.head(network.backbone(blank(512, width)))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(billions, abs=0.05)
 
 
 def test_two_branches_are_the_first_two_of_four() -> None:
