@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from step import measure, ours, scaled, ways
+from step import measure, operations, ours, scaled, ways
 
 from dacs.config import load, settings_for
 from dacs.data.dataset import Split
@@ -60,11 +60,18 @@ def main() -> None:
         for _ in range(FRAMES):
             next(stream)
         read = median(measure([lambda: next(stream)], asked.batches, torch.device("cpu"))[0] for _ in range(3))
-    step = ours(settings, ways(name, None)[-1], batch, torch.device(name))
-    taken = measure([step.take], 20 if name == "cuda" or asked.scale == "demo" else 1, torch.device(name))[0]
+    step, slow = (
+        ours(settings, ways(name, None)[-1], batch, torch.device(name)),
+        name == "cpu" and asked.scale == "paper",
+    )
+    taken = measure([step.take], *((1, torch.device(name), 1) if slow else (20, torch.device(name))))[0]
     brings, eats = batch / read, 2 * batch / taken
-    print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.0f} crops/s")
-    print(f"cores busy with reading: {eats / brings:.2f}; a training has {max(params.loop.workers, 1)}")
+    print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.1f} crops/s")
+    workers = 2 * params.loop.workers or 1  # a training reads two streams
+    print(f"cores busy with reading: {eats / brings:.3f}; a training has {workers}")
+    shortest = 2 * batch / (brings * workers)
+    rate = operations(step) / shortest / 1e12
+    print(f"they feed a step of {1e3 * shortest:.1f} ms or more, that is, a device of up to {rate:.2f} TFLOP/s")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def ours(settings: dict[str, Any], way: Way, batch: int, device: torch.device) -
         "compile": way.compiled,
         "channels_last": way.channels_last,
     }
+    torch.compiler.reset()  # or a compiler that has seen several networks gives up on the next
     student, optimizer_of = parts(settings, device)
     state = State(student, Teacher(student, ema=adapt["ema"], batch_norm=adapt["teacher_bn"]), optimizer_of(student))
     networks = networks_of(state, loop, device)
