@@ -1,7 +1,7 @@
 """How fast a DACS step is and what it holds: ours beside its plain twin, in one run, by precision and batch.
 
     python benchmarks/step.py [--scale demo|paper] [--steps N] [--warm N] [--threads N] [--device auto|cpu|cuda]
-                              [--precision fp32 tf32 bf16]
+                              [--precision fp32 tf32 bf16] [--deterministic]
 
 A row gives the median time of a step on crops that lie on the device already, the memory that it takes beyond what was
 there before it, and the share of the best rate that large convolutions reach there in the same numbers. A GPU's
@@ -28,7 +28,7 @@ from dacs.config import load, settings_for
 from dacs.models.build import from_settings
 from dacs.provenance import ROOT
 from dacs.training.checkpoint import State
-from dacs.training.loop import networks_of, set_numbers
+from dacs.training.loop import device_for, networks_of, set_numbers
 from dacs.training.schedule import optimizer_for
 from dacs.training.step import adaptation
 
@@ -200,12 +200,11 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=3, help="steps before those that count")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", nargs="+", choices=tuple(TYPES), help="only these")
+    parser.add_argument("--deterministic", action="store_true", help="as `loop.deterministic: true` trains")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     asked = parser.parse_args()
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if asked.device == "auto" else asked.device
-    device = torch.device(name)
-    torch.set_num_threads(asked.threads)
-    torch.backends.cudnn.benchmark = True  # as training does, and the authors' code
+    device = device_for(asked.device, asked.threads, asked.deterministic)
+    name = device.type
     params = load(scaled(asked.scale))
     settings = settings_for(params, "adapt", method="dacs")
     chip = torch.cuda.get_device_name() if name == "cuda" else f"{asked.threads} CPU thread(s)"

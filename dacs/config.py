@@ -198,6 +198,8 @@ class Loop(Section):
     """Processes that read ahead; no effect on the result."""
     device: Literal["auto", "cpu", "cuda"]
     """Where networks run."""
+    deterministic: bool
+    """Whether a run gives the same bytes each time on one machine."""
     precision: Literal["fp32", "tf32", "bf16"]
     """In which numbers networks compute; losses and weights are float32."""
     channels_last: bool

@@ -18,6 +18,7 @@ from dacs.evaluation.shown import save_labels
 from dacs.files import read_json
 from dacs.labels import NAMES, palette
 from dacs.models.build import build
+from dacs.models.deeplab import Segmenter
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -52,6 +53,16 @@ def test_counts_are_those_of_each_network_frame_by_frame(
     assert found[role] == wanted.tolist()
     assert found["classes"] == list(NAMES)
     assert read_json(evaluation / "metrics.json")[role] == scores(wanted)
+
+
+def test_want_of_memory_is_told_with_what_to_set(run: Path, ready: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4 GiB")
+
+    monkeypatch.setattr(Segmenter, "forward", full)
+    with pytest.raises(RunFailed, match=r"Tried to allocate 4 GiB[^$]*Set evaluate\.batch to 2"):
+        evaluate_run(run, ready / "cityscapes/val", tmp_path, **settings())
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_student_and_teacher_are_told_apart(evaluation: Path) -> None:

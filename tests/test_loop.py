@@ -481,6 +481,37 @@ def test_a_bad_loss_before_the_first_checkpoint_says_that_there_is_none(ready: P
     assert not tiny.contents(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "loop.precision: bf16"),
+        (RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but"), "Set it to false"),
+    ],
+    ids=["memory", "order"],
+)
+def test_what_a_gpu_cannot_do_is_told_with_what_to_do(
+    error: RuntimeError, advice: str, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "supervised", refuse)
+    with pytest.raises(RunFailed, match=advice) as caught:
+        train(tmp_path, tiny.card("source"), ready)
+    assert str(error) in str(caught.value)
+
+
+def test_any_other_error_of_a_step_is_left_as_it_is(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("mat1 and mat2 cannot be multiplied")
+
+    monkeypatch.setattr(loop, "supervised", refuse)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        train(tmp_path, tiny.card("source"), ready)
+
+
 def test_weights_that_are_not_finite_are_kept_by_nothing(
     ready: Path, tmp_path: Path, at_step: Callable[[int, Callable[[], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,6 @@ def test_the_student_is_its_own_teacher_when_the_paper_is_read_so() -> None:
 
 def test_a_gpu_that_is_not_there_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert loop._device("auto", 1) == CPU
+    assert loop.device_for("auto", 1, True) == CPU
     with pytest.raises(loop.RunFailed, match=r"loop\.device"):
-        loop._device("cuda", 1)
+        loop.device_for("cuda", 1, True)

@@ -11,6 +11,7 @@ from memory import counted
 from plain import Plain
 from step import Way, ours, twin
 from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dacs.adaptation.mixing import strategies
 from dacs.adaptation.teacher import Teacher
@@ -94,6 +95,51 @@ def test_the_plain_twin_does_read() -> None:
     twin = Plain(state.student, state.optimizer, adapt(), taps=11)
     with pytest.raises(NotImplementedError, match="no data"):
         twin.step(*crops("meta"), Generator().manual_seed(1))
+
+
+# ---- what a GPU does in no fixed order, by torch's own list (torch.use_deterministic_algorithms)
+
+UNORDERED = (
+    "nll_loss2d",
+    "upsample",
+    "pad2d_backward",
+    "adaptive",
+    "fractional",
+    "unpool",
+    "grid_sampler",
+    "embedding_bag",
+    "cumsum",
+    "histc",
+    "bincount",
+    "median",
+    "put_",
+    "scatter_reduce",
+)
+
+
+class _Called(TorchDispatchMode):
+    """The operations that are called, each with its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls.append((func.__name__, args))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", ["small", "deeplab_resnet18", "deeplab_mobilenet"])
+@pytest.mark.parametrize("method", list(STRATEGIES))
+def test_a_step_has_nothing_that_a_gpu_does_in_no_fixed_order(network: str, method: str) -> None:
+    """But for the cross-entropy of single pixels (reduction 0), which is in order: only its own sum is not."""
+    state = run_of("meta", network=network)
+    with _Called() as seen:
+        once(state, adapt(), method, "meta")
+    found = [(name, args) for name, args in seen.calls if any(word in name for word in UNORDERED)]
+    assert {name.split(".")[0] for name, _ in found} <= {"nll_loss2d_forward", "nll_loss2d_backward"}
+    assert len(found) == 4  # two losses, forward and backward
+    assert all(args[3 if "forward" in name else 4] == 0 for name, args in found)
 
 
 # ---- what it holds

@@ -15,9 +15,12 @@ Weights = Float[Tensor, "batch height width"]  # in [0, 1]
 
 
 def source_loss(logits: Logits, labels: Labels) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the pixels that have a label; 0 where none has."""
+    """Mean cross-entropy over the pixels that have a label; 0 where none has.
+
+    Summed here, since on a GPU the sum that is built into the loss adds in no fixed order.
+    """
     counted = (labels != IGNORE).sum().clamp_min(1)
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum") / counted
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum() / counted
 
 
 def mixed_loss(logits: Logits, labels: Labels, weights: Weights) -> Float[Tensor, ""]:

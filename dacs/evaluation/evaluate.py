@@ -78,7 +78,14 @@ def _logits(
     for first in range(0, len(numbers), batch):
         some = numbers[first : first + batch]
         images = torch.stack([data.image(i) for i in some]).to(device)
-        yield from zip(some, network(images.float() / 255), strict=True)
+        try:
+            logits = network(images.float() / 255)
+        except torch.OutOfMemoryError as error:
+            raise RunFailed(
+                f"{len(some)} frames at a time do not fit into the memory of the GPU ({str(error).splitlines()[0]}).\n"
+                f"Set evaluate.batch to {max(1, batch // 2)} in params.yaml; it has no effect on the result."
+            ) from error
+        yield from zip(some, logits, strict=True)
 
 
 def counted(truth: Tensor, predicted: Tensor) -> Int64[Tensor, "19 19"]:

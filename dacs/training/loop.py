@@ -3,7 +3,9 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
     """
     settings, seed, key = card["settings"], card["seed"], card["key"]
     loop, part = settings["loop"], settings.get("adapt") or settings["train"]
-    device = _device(loop["device"], loop["threads"])
+    device = device_for(loop["device"], loop["threads"], loop["deterministic"])
     state = _start(settings, part, seed, init, device)
     path = folder / "checkpoint.pt"
     if path.exists():
@@ -69,7 +71,8 @@ def train_run(folder: Path, card: dict[str, Any], *, source: Path, target: Path,
                 rate(state.step, steps=part["steps"], power=loop["poly_power"], warmup=loop["warmup"]),
             )
             state.optimizer.zero_grad()
-            state.pending.append(step(state))
+            with _in_words(state.step + 1):
+                state.pending.append(step(state))
             state.optimizer.step()
             state.teacher.follow(state.student, state.step)
             state.step += 1
@@ -259,8 +262,27 @@ def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
     write_bytes(path, packed({name: value.cpu().contiguous() for name, value in weights.items()}))
 
 
-def _device(name: str, threads: int) -> torch.device:
-    """The device to run on, set so that the same run gives the same bytes."""
+@contextmanager
+def _in_words(step: int) -> Iterator[None]:
+    """What a GPU cannot do, and what to do about it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            f"The memory of the GPU does not hold step {step} ({str(error).splitlines()[0]}).\n"
+            "In params.yaml set loop.precision: bf16, half of loop.batch with twice loop.accumulate, or a smaller crop."
+        ) from error
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise RunFailed(
+            f"loop.deterministic is true, but {str(error).splitlines()[0]}\n"
+            "Set it to false in params.yaml; then two runs may differ in rounding."
+        ) from error
+
+
+def device_for(name: str, threads: int, deterministic: bool) -> torch.device:
+    """The device to run on, set so that the same run gives the same bytes there, if that is asked for."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -269,8 +291,10 @@ def _device(name: str, threads: int) -> torch.device:
         )
     if threads:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(name == "cpu")
-    torch.backends.cudnn.benchmark = name == "cuda"  # crops are of one size: try the ways to convolve them once
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's matrix products have no fixed order
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it here
+    torch.backends.cudnn.benchmark = not deterministic  # crops are of one size: time the ways to convolve them once
     return torch.device(name)
 
 
