@@ -3,14 +3,14 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint torture clean
+.PHONY: demo test lint torture test-slurm clean
 
 demo: $(READY)  ## the environment, then the whole river on the built-in world
 	snakemake --cores all --rerun-incomplete all
 	@echo "Done. Open $(CURDIR)/reports/index.html in a browser."
 
 test: lint  ## lint, types, contracts, and all tests but the slow ones
-	pytest -m "not slow"
+	pytest -m "not slow and not slurm"
 
 lint: $(READY)
 	ruff check .
@@ -23,6 +23,10 @@ lint: $(READY)
 
 torture: $(READY)  ## the slow tests: kills, branches, clones, experiments
 	pytest -m slow
+
+# The same environment and the plugin, in a folder of its own.
+test-slurm: .venv-slurm/ready  ## the river on a Slurm of one node; wants slurm-wlm and munge installed, and root
+	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py
 
 clean:  ## back to a fresh clone, but for the environment and DVC's cache
 	rm -rf data runs logs reports/figures reports/tables reports/*.html .snakemake .cache
@@ -40,4 +44,11 @@ $(READY): requirements.lock
 	python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
 	uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 	uv pip install --quiet --python .venv/bin/python --offline --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-slurm/ready: requirements.lock requirements-slurm.lock $(READY)
+	test -d .venv-slurm || uv venv --quiet --python .venv/bin/python .venv-slurm
+	rm -f $@
+	uv pip sync --quiet --python .venv-slurm/bin/python --require-hashes requirements.lock requirements-slurm.lock
+	uv pip install --quiet --python .venv-slurm/bin/python --offline --no-deps --no-build-isolation --editable .
 	touch $@

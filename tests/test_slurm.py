@@ -1,0 +1,131 @@
+"""The river on a cluster: a real Slurm of one node, started here with keys, ports and folders of its own.
+
+Run by `make test-slurm`. It needs Slurm and MUNGE installed (Debian: slurm-wlm, munge), and root, as slurmd does.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from river import EVERY, SNAKEMAKE, River, spring
+
+pytestmark = pytest.mark.slurm
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+CONFIGURATION = """
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+KillWait=60
+SlurmdParameters=config_overrides
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+# This Slurm keeps no accounts, so it is asked what runs now; and it is near, so it is asked often.
+SUBMIT = (
+    *("snakemake", "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "all"),
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A controller and a node, found through the environment until the tests are over."""
+    missing = [name for name in DAEMONS if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        pytest.fail(f"{', '.join(missing) or 'root'}: not here. Install slurm-wlm and munge, and run this as root.")
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("state", "spool", "bin"):
+        (folder / name).mkdir()
+    (folder / "munge.key").write_bytes(os.urandom(1024))
+    (folder / "munge.key").chmod(0o400)
+    configuration = folder / "slurm.conf"
+    ports = [_free_port(), _free_port()]
+    configuration.write_text(
+        CONFIGURATION.format(
+            host=socket.gethostname().split(".")[0], ports=ports, folder=folder, cores=os.cpu_count() or 1
+        )
+    )
+    # Inside a job Snakemake forgets all of Slurm's variables, that of the configuration too.
+    wrapper = folder / "bin/srun"
+    wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec {shutil.which("srun")} "$@"\n')
+    wrapper.chmod(0o755)
+    files = {"key": "munge.key", "socket": "munge.socket", "pid": "munge.pid", "log": "munge.log", "seed": "munge.seed"}
+    kinds = {"socket": "--socket", **{name: f"--{name}-file" for name in files if name != "socket"}}
+    munge = [f"{kinds[name]}={folder / file}" for name, file in files.items()]
+    commands = (["munged", "--force", "--foreground", *munge], ["slurmctld", "-D"], ["slurmd", "-D"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(configuration))
+        patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        running = []
+        for command in commands:
+            with (folder / f"{command[0]}.out").open("w") as out:
+                running.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT))
+            time.sleep(1)
+        try:
+            _wait(lambda: "idle" in _said("sinfo", "--noheader", "--format=%T"), "the node never became idle")
+            yield
+        finally:
+            for process in reversed(running):
+                process.terminate()
+                process.wait(30)
+
+
+@pytest.fixture
+def river(tmp_path: Path, cluster: None) -> River:
+    return spring(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def _wait(until: Callable[[], bool], complaint: str, seconds: int = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.2)
+
+
+def test_the_river_runs_on_slurm_and_then_nothing_is_left_to_do(river: River) -> None:
+    said = river.run(*SUBMIT)
+    assert said.count("has been submitted with SLURM jobid") == EVERY.total() - 2  # figures and report are made here
+    assert (river.folder / "reports/index.html").exists()
+    assert not river.jobs(*SNAKEMAKE)
+
+
+def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_by_itself(river: River) -> None:
+    river.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=1000)
+    tools = Path(shutil.which("snakemake") or "snakemake")
+    with (river.folder / "out").open("w") as out:
+        running = subprocess.Popen([tools, *SUBMIT[1:]], cwd=river.folder, stdout=out, stderr=subprocess.STDOUT)
+        log = river.folder / "logs/train/gta5-cityscapes-source-seed0.log"
+        _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
+        _said("scancel", "--signal=TERM", "--full", *_said("squeue", "--noheader", "--format=%i").split())
+        assert running.wait(600) == 0, (river.folder / "out").read_text()
+    assert "going on from the checkpoint at step" in log.read_text()
