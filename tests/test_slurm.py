@@ -120,7 +120,8 @@ def test_the_river_runs_on_slurm_and_then_nothing_is_left_to_do(river: River) ->
 
 
 def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_by_itself(river: River) -> None:
-    river.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=1000)
+    """From its last regular one: Slurm kills the training as soon as Snakemake, which it tells first, has gone."""
+    river.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=50)
     tools = Path(shutil.which("snakemake") or "snakemake")
     with (river.folder / "out").open("w") as out:
         running = subprocess.Popen([tools, *SUBMIT[1:]], cwd=river.folder, stdout=out, stderr=subprocess.STDOUT)
