@@ -49,7 +49,7 @@ WAYS = {
         for compiled in (False, True)
     ],
 }
-DEFAULT = {"cpu": ["fp32"], "cuda": ["fp32", "tf32", "bf16"]}  # CPUs are slower in bf16
+DEFAULT = {"cpu": ["fp32"], "cuda": ["fp32", "tf32", "bf16"]}  # without instructions for it, CPUs are slower in bf16
 TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
