@@ -60,13 +60,11 @@ def main() -> None:
         for _ in range(FRAMES):
             next(stream)
         read = median(measure([lambda: next(stream)], asked.batches, torch.device("cpu"))[0] for _ in range(3))
-    step, slow = (
-        ours(settings, ways(name, None)[-1], batch, torch.device(name)),
-        name == "cpu" and asked.scale == "paper",
-    )
-    taken = measure([step.take], *((1, torch.device(name), 1) if slow else (20, torch.device(name))))[0]
+    step = ours(settings, ways(name, None)[-1], batch, torch.device(name))
+    slow = name == "cpu" and asked.scale == "paper"  # a minute a step
+    (taken,) = measure([step.take], 1 if slow else 20, torch.device(name), warm=1 if slow else 3)
     brings, eats = batch / read, 2 * batch / taken
-    print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.1f} crops/s")
+    print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.2f} crops/s")
     workers = 2 * params.loop.workers or 1  # a training reads two streams
     print(f"cores busy with reading: {eats / brings:.3f}; a training has {workers}")
     shortest = 2 * batch / (brings * workers)

@@ -1,4 +1,4 @@
-"""The memory of tensors that a step takes beyond what it found, counted on any device, a GPU that is not there too.
+"""The memory of tensors that a step takes beyond what it found, counted on any device.
 
 Counts what lies in tensors, live storages at each operation; what a kernel takes while it works is not seen.
 """
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class _Live(TorchDispatchMode):
-    """Bytes of the storages that operations made or used and that somebody still holds."""
+    """Bytes of the storages that operations made, and of those found before, that somebody still holds."""
 
     def __init__(self, found: Iterable[Tensor]) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -87,7 +88,9 @@ class Step(NamedTuple):
         for network in self.networks:
             yield from network.buffers()
             for weight in network.parameters():
-                yield from (weight, *([] if weight.grad is None else [weight.grad]))
+                yield weight
+                if weight.grad is not None:
+                    yield weight.grad
         kept = chain.from_iterable(state.values() for state in self.optimizer.state.values())
         yield from (value for value in kept if isinstance(value, Tensor))
 
@@ -188,7 +191,7 @@ def peak(precision: str, device: torch.device) -> float:
             layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, TYPES[precision])
             layer = layer.to(memory_format=layout)  # type: ignore[call-overload]
             with torch.no_grad():
-                (seconds,) = measure([lambda: layer(images)], 20, device)  # noqa: B023
+                (seconds,) = measure([partial(layer, images)], 20, device)
             best = max(best, 2 * batch * channels * channels * 9 * side * side / seconds)
     return best
 

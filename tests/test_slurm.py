@@ -10,9 +10,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from river import EVERY, SNAKEMAKE, River, spring
+from river import EVERY, SNAKEMAKE, TOOLS, River, environment, spring
 
 pytestmark = pytest.mark.slurm
 
@@ -69,10 +70,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     wrapper = folder / "bin/srun"
     wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec {shutil.which("srun")} "$@"\n')
     wrapper.chmod(0o755)
-    files = {"key": "munge.key", "socket": "munge.socket", "pid": "munge.pid", "log": "munge.log", "seed": "munge.seed"}
-    kinds = {"socket": "--socket", **{name: f"--{name}-file" for name in files if name != "socket"}}
-    munge = [f"{kinds[name]}={folder / file}" for name, file in files.items()]
-    commands = (["munged", "--force", "--foreground", *munge], ["slurmctld", "-D"], ["slurmd", "-D"])
+    files = [f"--{kind}-file={folder}/munge.{kind}" for kind in ("key", "pid", "log", "seed")]
+    munged = ["munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *files]
+    commands = (munged, ["slurmctld", "-D"], ["slurmd", "-D"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(configuration))
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -122,9 +122,9 @@ def test_the_river_runs_on_slurm_and_then_nothing_is_left_to_do(river: River) ->
 def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_by_itself(river: River) -> None:
     """From its last regular one: Slurm kills the training as soon as Snakemake, which it tells first, has gone."""
     river.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=50)
-    tools = Path(shutil.which("snakemake") or "snakemake")
+    kinds: dict[str, Any] = {"cwd": river.folder, "env": environment(), "stderr": subprocess.STDOUT}
     with (river.folder / "out").open("w") as out:
-        running = subprocess.Popen([tools, *SUBMIT[1:]], cwd=river.folder, stdout=out, stderr=subprocess.STDOUT)
+        running = subprocess.Popen([TOOLS / SUBMIT[0], *SUBMIT[1:]], stdout=out, **kinds)
         log = river.folder / "logs/train/gta5-cityscapes-source-seed0.log"
         _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
         _said("scancel", "--signal=TERM", "--full", *_said("squeue", "--noheader", "--format=%i").split())
