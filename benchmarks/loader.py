@@ -19,9 +19,9 @@ from PIL import Image
 from step import measure, operations, ours, scaled, ways
 
 from dacs.config import load, settings_for
-from dacs.data.dataset import MEMORY, Split
-from dacs.data.pixels import ENCODE, png_of_label
-from dacs.data.stream import batches
+from dacs.loading.split import MEMORY, Split
+from dacs.loading.stream import batches
+from dacs.prepare.pixels import ENCODE, png_of_label
 
 FRAMES = 8
 

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 from remap import SIZES, milliseconds, quietly, write_raw
 
-from dacs.data.dataset import Split
-from dacs.data.formats import Raw
-from dacs.data.pixels import train_ids
-from dacs.data.stream import Batch, Crops, view_of
+from dacs.datasets.formats import Raw
+from dacs.loading.split import Split
+from dacs.loading.stream import Batch, Crops, view_of
+from dacs.prepare.pixels import train_ids
 
 CROP = (512, 512)
 FRAMES = 4

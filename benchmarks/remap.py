@@ -30,23 +30,23 @@ from typing import Any
 
 import cv2
 import numpy as np
+from dacs.data import remap as module
 from PIL import Image
 
-from dacs.data import remap as module
-from dacs.data.decode import decode_image
-from dacs.data.formats import Frame, Raw, find
-from dacs.data.pixels import ENCODE, nearest, png_of_label, resize, train_ids
-from dacs.data.remap import Job, Settings, remap
+from dacs.datasets.decode import decode_image
+from dacs.datasets.formats import Frame, Raw, find
+from dacs.demo_world.write import write_world
 from dacs.files import write_json
 from dacs.labels import IGNORE, palette
-from dacs.world.write import write_world
+from dacs.prepare.pixels import ENCODE, nearest, png_of_label, resize, train_ids
+from dacs.prepare.remap import Job, Settings, remap
 
 SIZES = {"gta5": (720, 1280), "synthia": (760, 1280), "cityscapes": (512, 1024)}  # prepared height, width in pixels
 NOISE = {"gta5": 1.6, "synthia": 3, "cityscapes": 1.6}  # standard deviation, so that files weigh 2 to 3 MB
 REPEATS = 7
 COLUMNS = ("images", "ours", "limit", "resize", "plain", "limit/ours", "+resize", "PNG/ours", "plain/ours")
 WIDE = 11
-PARTS = {  # of preparing a frame: functions of dacs.data.remap
+PARTS = {  # of preparing a frame: functions of dacs.prepare.remap
     "read and check files": ("read_whole",),
     "decode": ("decode_image",),
     "encode": ("png_of_label",),
@@ -59,8 +59,8 @@ PARTS = {  # of preparing a frame: functions of dacs.data.remap
 PEAK = """
 import resource, sys
 from pathlib import Path
-from dacs.data.formats import find
-from dacs.data.remap import remap
+from dacs.datasets.formats import find
+from dacs.prepare.remap import remap
 remap(find("gta5", Path(sys.argv[1])), Path(sys.argv[2]), size=(72, 128), resample="bicubic", images="png", workers=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """

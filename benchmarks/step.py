@@ -30,8 +30,8 @@ from dacs.models.build import from_settings
 from dacs.provenance import ROOT
 from dacs.training.checkpoint import State
 from dacs.training.loop import device_for, networks_of, set_numbers
+from dacs.training.objectives import adaptation
 from dacs.training.schedule import optimizer_for
-from dacs.training.step import adaptation
 
 
 class Way(NamedTuple):

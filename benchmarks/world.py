@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dacs.world.frame import Frame, render
-from dacs.world.rates import DOMAINS
-from dacs.world.write import LAYOUTS, _png, ids_on_disk, write_frame
+from dacs.demo_world.frame import Frame, render
+from dacs.demo_world.rates import DOMAINS
+from dacs.demo_world.write import LAYOUTS, _png, ids_on_disk, write_frame
 
 SEED, SCALE = 0, 0.1875  # the default world
 

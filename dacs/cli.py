@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def world(args: argparse.Namespace) -> None:
     """Render the raw frames of one domain of the built-in world."""
-    from dacs.world.write import write_world
+    from dacs.demo_world.write import write_world
 
     settings = _settings(args)
     manifest = write_world(
@@ -46,8 +46,8 @@ def world(args: argparse.Namespace) -> None:
 
 def download(args: argparse.Namespace) -> None:
     """Bring the raw frames of a domain, from its server or from a folder."""
-    from dacs.acquire.acquire import Wishes, adopt, survey
-    from dacs.acquire.acquire import download as bring
+    from dacs.download.acquire import Wishes, adopt, survey
+    from dacs.download.acquire import download as bring
 
     settings = _settings(args)
     if settings["source"] == "download":
@@ -71,9 +71,9 @@ def download(args: argparse.Namespace) -> None:
 
 def remap(args: argparse.Namespace) -> None:
     """Turn raw labels into the 19 train ids and resize the frames, once."""
-    from dacs.data.formats import find
-    from dacs.data.own import find_own
-    from dacs.data.remap import remap
+    from dacs.datasets.custom import find_own
+    from dacs.datasets.formats import find
+    from dacs.prepare.remap import remap
 
     settings = _settings(args)
     remap(
@@ -90,14 +90,14 @@ def remap(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train on labelled frames of one domain."""
-    from dacs.training.store import run
+    from dacs.training.run_cache import run
 
     run(args.out, method=args.method, settings=_settings(args), seed=args.seed, source=args.source, target=args.target)
 
 
 def adapt(args: argparse.Namespace) -> None:
     """Adapt to unlabelled frames of the target."""
-    from dacs.training.store import run
+    from dacs.training.run_cache import run
 
     run(
         args.out,
@@ -158,7 +158,7 @@ def compare(args: argparse.Namespace) -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """List the runs that params.yaml asks for, and how far each one is."""
-    from dacs.training.store import plan
+    from dacs.training.run_cache import plan
 
     print(plan(args.params))
 

@@ -5,7 +5,7 @@ The hook must stand before the first import of what it checks, so it comes befor
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("dacs.scene", "dacs.adaptation", "dacs.models", "dacs.training", "dacs.evaluation")
+CHECKED = ("dacs.types", "dacs.adaptation", "dacs.models", "dacs.training", "dacs.evaluation")
 install_import_hook(CHECKED, "beartype.beartype")
 
 from pathlib import Path  # noqa: E402

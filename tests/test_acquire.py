@@ -16,14 +16,14 @@ import trees
 from PIL import Image
 from servers import Members, Server, running
 
-from dacs.acquire.acquire import Wishes, adopt, download, survey
-from dacs.acquire.archives import Archive
-from dacs.acquire.fetch import Patience
-from dacs.data.formats import FORMATS, GTA5_PARTS, find, official_parts
-from dacs.data.remap import remap
+from dacs.datasets.formats import FORMATS, GTA5_PARTS, find, official_parts
+from dacs.demo_world.write import write_world
+from dacs.download.acquire import Wishes, adopt, download, survey
+from dacs.download.archives import Archive
+from dacs.download.fetch import Patience
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
-from dacs.world.write import write_world
+from dacs.prepare.remap import remap
 
 FRAMES = 3
 pytestmark = pytest.mark.usefixtures("no_settings_of_the_person")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import tiny
 import trees
+from dacs.data import formats, remap
 
 from dacs import cli
 from dacs.cli import VERBS, main
-from dacs.data import formats, remap
 from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
 from dacs.files import read_json
 from dacs.provenance import ROOT
@@ -144,7 +144,7 @@ from dacs.cli import main
 for arguments in sys.argv[1:]:
     code = main(arguments.split("|"))
     print(code, "torch" in sys.modules, file=sys.stderr)
-import dacs.world.write, dacs.reporting.figures, dacs.reporting.page
+import dacs.demo_world.write, dacs.reporting.figures, dacs.reporting.page
 print(0, "torch" in sys.modules, file=sys.stderr)
 """
 

@@ -9,11 +9,11 @@ import torch
 import trees
 from PIL import Image
 
-from dacs.data.dataset import Split
-from dacs.data.formats import find
-from dacs.data.remap import remap
-from dacs.data.stream import batches
+from dacs.datasets.formats import find
 from dacs.errors import BadRequest, RunFailed
+from dacs.loading.split import Split
+from dacs.loading.stream import batches
+from dacs.prepare.remap import remap
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import tiny
 import torch
 from PIL import Image
 
-from dacs.data.dataset import Split
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
 from dacs.evaluation.evaluate import counted, evaluate_run, load
-from dacs.evaluation.shown import save_labels
+from dacs.evaluation.spread import save_labels
 from dacs.files import read_json
 from dacs.labels import NAMES, palette
+from dacs.loading.split import Split
 from dacs.models.build import build
 from dacs.models.deeplab import Segmenter
 

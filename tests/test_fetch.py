@@ -21,11 +21,11 @@ import pytest
 import servers
 from servers import Act, Server, running
 
-from dacs.acquire import fetch as module
-from dacs.acquire.archives import TABLE, Archive, read_table, terms_of
-from dacs.acquire.fetch import Patience, fetch
-from dacs.acquire.reply import seconds_of
-from dacs.acquire.trust import trust
+from dacs.download import fetch as module
+from dacs.download.archives import TABLE, Archive, read_table, terms_of
+from dacs.download.fetch import Patience, fetch
+from dacs.download.reply import seconds_of
+from dacs.download.trust import trust
 from dacs.errors import BadRequest, RunFailed
 
 BODY = b"PK\x03\x04" + random.Random(1).randbytes(300_000)
@@ -456,8 +456,8 @@ def test_a_folder_that_cannot_be_made_is_told(server: Server, tmp_path: Path) ->
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from dacs.acquire.archives import Archive
-from dacs.acquire.fetch import Patience, fetch
+from dacs.download.archives import Archive
+from dacs.download.fetch import Patience, fetch
 from dacs.errors import DacsError
 archives = [Archive(*fields) for fields in json.loads(sys.argv[1])]
 try:
@@ -726,5 +726,5 @@ def test_a_table_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_fetching_needs_no_torch() -> None:
-    code = "import sys, dacs.acquire.fetch; sys.exit('torch' in sys.modules)"
+    code = "import sys, dacs.download.fetch; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

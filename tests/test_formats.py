@@ -9,9 +9,9 @@ import pytest
 import trees
 from PIL import Image
 
-from dacs.data.decode import BadFrame, decode_image, decoded, read_png
-from dacs.data.formats import FORMATS, Frame, find
-from dacs.data.places import File
+from dacs.datasets.decode import BadFrame, decode_image, decoded, read_png
+from dacs.datasets.formats import FORMATS, Frame, find
+from dacs.datasets.storage import File
 from dacs.errors import BadRequest, RunFailed
 
 DOMAINS = tuple(FORMATS)

@@ -13,9 +13,9 @@ from river import ROOT, River, spring
 from dacs.config import load, schema
 
 LIGHT = {  # commands that need no network, and what they import
-    "the workflow": ("dacs.config", "dacs.provenance", "dacs.training.store"),
-    "world": ("dacs.cli", "dacs.world.write"),
-    "remap": ("dacs.cli", "dacs.data.remap"),
+    "the workflow": ("dacs.config", "dacs.provenance", "dacs.training.run_cache"),
+    "world": ("dacs.cli", "dacs.demo_world.write"),
+    "remap": ("dacs.cli", "dacs.prepare.remap"),
     "figures": ("dacs.cli", "dacs.reporting.figures"),
     "report": ("dacs.cli", "dacs.reporting.page"),
     "compare": ("dacs.cli", "dacs.reporting.compare"),

@@ -25,9 +25,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dacs.cli import main
-from dacs.data.dataset import Split
-from dacs.data.stream import batches, seed_of
 from dacs.errors import Interrupted, RunFailed
+from dacs.loading.split import Split
+from dacs.loading.stream import batches, seed_of
 from dacs.models.build import build
 from dacs.provenance import ROOT
 from dacs.training import loop

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from dacs.adaptation.losses import confident_share, mixed_loss, pixel_weights, source_loss
 from dacs.labels import IGNORE
-from dacs.scene import Scene
+from dacs.types import Scene
 
 BATCH, HEIGHT, WIDTH, CLASSES = 3, 4, 5, 19
 THRESHOLD = 0.7

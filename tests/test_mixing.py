@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from dacs.adaptation.masks import class_mask, cow_mask, cut_mask
 from dacs.adaptation.mixing import mix, paste, roll, strategies
-from dacs.scene import Scene
+from dacs.types import Scene
 
 BATCH, HEIGHT, WIDTH = 3, 12, 17
 TABLE = {void: strategies(draw_void=void, cow_sigma=(1.0, 3.0), cow_share=0.5) for void in (False, True)}

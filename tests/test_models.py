@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dacs.models.build import NETWORKS, build, freeze_bn_affine
 from dacs.models.deeplab import NORMALISATION, AtrousPyramid, Convention, Segmenter, deeplab
-from dacs.models.enlarge import enlarge
+from dacs.models.upsample import enlarge
 
 DEPTHS = (18, 50, 101)
 CONVENTIONS = get_args(Convention)

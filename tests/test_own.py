@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dacs.data.own import find_own
-from dacs.data.remap import remap
+from dacs.datasets.custom import find_own
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
+from dacs.prepare.remap import remap
 
 IDS = {"0": "road", "3": "car", "9": "ignore"}
 COLORS = {"128,64,128": "road", "0, 0, 142": "car", "0,0,0": "ignore"}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dacs.adaptation import photometry
-from dacs.adaptation.photometry import BLUR_RADIUS, color_jitter, gaussian_blur, strong
+from dacs.adaptation.augment import BLUR_RADIUS, color_jitter, gaussian_blur, strong
 
 SETTINGS = {
     "jitter_probability": 0.8,

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from dacs.cli import main
-from dacs.data.decode import BadFrame
+from dacs.datasets.decode import BadFrame
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation import pictures
 from dacs.evaluation import predict as module

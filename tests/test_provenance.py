@@ -138,7 +138,7 @@ def test_the_loop_is_made_of_the_method_and_not_of_the_report() -> None:
         "dacs.adaptation.masks",
         "dacs.adaptation.teacher",
         "dacs.models.small",
-        "dacs.data.stream",
+        "dacs.loading.stream",
     } <= seen
     assert {"dacs.labels", "dacs.training.checkpoint"} <= seen
-    assert not any(name.startswith(("dacs.reporting", "dacs.world", "dacs.config", "dacs.cli")) for name in seen)
+    assert not any(name.startswith(("dacs.reporting", "dacs.demo_world", "dacs.config", "dacs.cli")) for name in seen)

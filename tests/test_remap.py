@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import trees
+from dacs.data import remap as module
 from PIL import Image
 
 from dacs import labels
-from dacs.data import remap as module
-from dacs.data.formats import FORMATS, find
-from dacs.data.pixels import train_ids
-from dacs.data.remap import remap
+from dacs.datasets.formats import FORMATS, find
 from dacs.errors import BadRequest, DacsError, RunFailed
 from dacs.locks import working_alone
+from dacs.prepare.pixels import train_ids
+from dacs.prepare.remap import remap
 
 DOMAINS = tuple(FORMATS)
 SIZE = (20, 30)
@@ -304,7 +304,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from dacs.data import remap as module
-from dacs.data.formats import find
+from dacs.datasets.formats import find
 make = module._make
 def slowly(settings, form, decode, job):
     time.sleep(0.05)
@@ -450,7 +450,7 @@ def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
 
 
 def test_remap_needs_no_torch() -> None:
-    code = "import sys, dacs.data.remap; sys.exit('torch' in sys.modules)"
+    code = "import sys, dacs.prepare.remap; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

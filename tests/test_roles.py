@@ -10,9 +10,9 @@ import tiny
 import torch
 
 from dacs.config import domains_of, labelled_split, load, measured_split, settings_for, splits_of
-from dacs.data.splits import measured
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json, write_json
+from dacs.loading.splits import measured
 from dacs.models.build import build
 from dacs.training.loop import train_run
 from dacs.training.monitor import Monitor

@@ -12,9 +12,9 @@ import pytest
 import servers
 from servers import Members, Server, running
 
-from dacs.acquire.archives import Archive
-from dacs.acquire.fetch import Patience, fetch
-from dacs.acquire.session import Credentials, Session, credentials, official_file
+from dacs.download.archives import Archive
+from dacs.download.fetch import Patience, fetch
+from dacs.download.session import Credentials, Session, credentials, official_file
 from dacs.errors import BadRequest, DacsError, RunFailed
 
 USER, PASSWORD = "me@example.org", "p&ss=wörd +%"

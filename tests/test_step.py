@@ -20,8 +20,8 @@ from dacs.models.build import build
 from dacs.provenance import ROOT
 from dacs.training import loop
 from dacs.training.checkpoint import State
+from dacs.training.objectives import Networks, adaptation, supervised
 from dacs.training.schedule import optimizer_for
-from dacs.training.step import Networks, adaptation, supervised
 
 CPU = torch.device("cpu")
 STRATEGIES = strategies(draw_void=True, cow_sigma=(2.0, 4.0), cow_share=0.5)

@@ -20,7 +20,7 @@ from dacs import files, provenance
 from dacs.errors import BadRequest, Interrupted, RunFailed
 from dacs.provenance import ROOT
 from dacs.training import loop, store
-from dacs.training.store import adopt, describe, plan, run
+from dacs.training.run_cache import adopt, describe, plan, run
 
 RESULTS = {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv"}
 
@@ -204,7 +204,7 @@ def test_two_processes_on_one_run_are_refused(ready: Path) -> None:
 def test_the_lock_goes_with_its_process_however_it_ends(ready: Path) -> None:
     folder = store.STORE / key(ready)
     program = (
-        "import os, signal, sys; from pathlib import Path; from dacs.training.store import _alone\n"
+        "import os, signal, sys; from pathlib import Path; from dacs.training.run_cache import _alone\n"
         "with _alone(Path(sys.argv[1])): print('locked', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -328,6 +328,6 @@ def test_an_edit_of_the_judge_trains_nothing(module: str, concerned: bool, monke
         provenance._meaning.cache_clear()
         path = Path(f"dacs/evaluation/{module}.py")
         path.write_text(path.read_text() + addition)
-        digests.append(provenance.code_digest("dacs.training.store"))
+        digests.append(provenance.code_digest("dacs.training.run_cache"))
     provenance._meaning.cache_clear()
     assert (digests[0] != digests[1]) == concerned

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dacs.data.dataset import Split
-from dacs.data.stream import Batch, batches, frame_order, seed_of, view_of
 from dacs.errors import BadRequest
+from dacs.loading.split import Split
+from dacs.loading.stream import Batch, batches, frame_order, seed_of, view_of
 
 FRAMES, SIZE, CROP = 7, (12, 20), (5, 8)
 

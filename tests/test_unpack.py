@@ -39,9 +39,9 @@ from archives import (
     zipped,
 )
 
-from dacs.acquire import members, rar
-from dacs.acquire.members import Member, name_fault, repaired
-from dacs.acquire.unpack import listing, unpack
+from dacs.download import members, rar
+from dacs.download.members import Member, name_fault, repaired
+from dacs.download.unpack import listing, unpack
 from dacs.errors import DacsError, RunFailed
 
 ROOM = 1 << 20  # bytes that the archives here may unpack to
@@ -538,7 +538,7 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(tmp_path: Path, monkeypatc
 STUCK = """
 import signal, sys
 from pathlib import Path
-from dacs.acquire import unpack as module
+from dacs.download import unpack as module
 content = module._content
 def stuck(archive, opened, entry, member, bar):
     for chunk in content(archive, opened, entry, member, bar):
@@ -727,7 +727,7 @@ def test_stored_and_packed_members_of_one_archive_come_together(tools: Path, tmp
     assert tree(tmp_path / "out") == TREE | {"z/packed": content}
 
 
-ALONE = "import sys; from pathlib import Path; from dacs.acquire.unpack import unpack; "
+ALONE = "import sys; from pathlib import Path; from dacs.download.unpack import unpack; "
 ALONE += "unpack(Path(sys.argv[1]), Path(sys.argv[2]), limit=1 << 30)"
 
 

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dacs.demo_world import write
+from dacs.demo_world.camera import Camera
+from dacs.demo_world.frame import render
+from dacs.demo_world.looks import LOOKS
+from dacs.demo_world.materials import IDS, LANE_MARKING, MATERIALS, SLOTS
+from dacs.demo_world.models import models
+from dacs.demo_world.paint import Light, order, paint, pose
+from dacs.demo_world.rates import DOMAINS
+from dacs.demo_world.street import GREY, STANDING, Thing
+from dacs.demo_world.write import ids_on_disk, paths, write_world
 from dacs.errors import BadRequest
 from dacs.labels import LABELS, NAMES, cityscapes_to_train, gta5_to_train, synthia_to_train
-from dacs.world import write
-from dacs.world.camera import Camera
-from dacs.world.frame import render
-from dacs.world.looks import LOOKS
-from dacs.world.materials import IDS, LANE_MARKING, MATERIALS, SLOTS
-from dacs.world.models import models
-from dacs.world.paint import Light, order, paint, pose
-from dacs.world.rates import DOMAINS
-from dacs.world.street import GREY, STANDING, Thing
-from dacs.world.write import ids_on_disk, paths, write_world
 
 SMALL = 0.05  # of the real size: 102 x 51 for Cityscapes
 TO_TRAIN = {"cityscapes": cityscapes_to_train(), "gta5": gta5_to_train(), "synthia": synthia_to_train()}

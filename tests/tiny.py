@@ -8,9 +8,9 @@ import trees
 import yaml
 
 from dacs.config import load, settings_for
-from dacs.data.formats import find
-from dacs.data.remap import remap
+from dacs.datasets.formats import find
 from dacs.files import write_json
+from dacs.prepare.remap import remap
 from dacs.provenance import ROOT
 
 SIZES = {"gta5": (40, 64), "cityscapes": (36, 72)}  # height, width of the prepared frames

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dacs.adaptation.masks import Mask
 from dacs.labels import IGNORE
-from dacs.scene import Confidence, Labels, Logits, Scene
+from dacs.types import Confidence, Labels, Logits, Scene
 
 Weights = Float[Tensor, "batch height width"]  # in [0, 1]
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
+from dacs.adaptation.augment import gaussian_blur
 from dacs.adaptation.draws import carry
-from dacs.adaptation.photometry import gaussian_blur
 from dacs.labels import IGNORE
-from dacs.scene import Labels
+from dacs.types import Labels
 
 Mask = Bool[Tensor, "batch height width"]  # True: pasted
 

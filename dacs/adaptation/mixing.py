@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 
 from dacs.adaptation.masks import Mask, class_mask, cow_mask, cut_mask
-from dacs.scene import Labels, Scene
+from dacs.types import Labels, Scene
 
 MaskMaker = Callable[[Labels, Generator], Mask]
 

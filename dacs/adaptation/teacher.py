@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dacs.scene import Images, Logits, Scene
+from dacs.types import Images, Logits, Scene
 
 
 class Teacher:

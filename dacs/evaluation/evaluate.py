@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from dacs.data.dataset import Split
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import scores
-from dacs.evaluation.shown import save_labels, spread
+from dacs.evaluation.spread import save_labels, spread
 from dacs.files import read_json, write_json
 from dacs.labels import NAMES
+from dacs.loading.split import Split
 from dacs.models.build import from_settings
 from dacs.models.deeplab import Segmenter
 

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dacs.data.decode import BadFrame
-from dacs.data.pixels import png_of_image
+from dacs.datasets.decode import BadFrame
 from dacs.errors import BadRequest
-from dacs.evaluation.shown import save_labels
+from dacs.evaluation.spread import save_labels
 from dacs.files import write_bytes
 from dacs.labels import palette
+from dacs.prepare.pixels import png_of_image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture

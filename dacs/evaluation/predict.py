@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dacs.data.decode import BadFrame, listing
+from dacs.datasets.decode import BadFrame, listing
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.evaluate import NETWORKS, load
 from dacs.evaluation.pictures import Picture, any_size, find, read, write

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenetv3, resnet
 
-from dacs.models.enlarge import enlarge
-from dacs.scene import Images, Logits
+from dacs.models.upsample import enlarge
+from dacs.types import Images, Logits
 
 Convention = Literal["torchvision", "caffe"]
 NORMALISATION = {  # mean and standard deviation: RGB, of images in [0, 1]

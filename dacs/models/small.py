@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.models.deeplab import AtrousPyramid, Convention, Segmenter
-from dacs.models.enlarge import enlarge
+from dacs.models.upsample import enlarge
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
 GROUP = 8  # channels that GroupNorm normalises together

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dacs.data import splits
 from dacs.errors import RunFailed
 from dacs.files import read_json
 from dacs.labels import CLASSES
+from dacs.loading import splits
 
 MIXING = {  # the files of one mixed example, and whether each is a picture, a label or a mask
     "source": "image",

@@ -16,22 +16,22 @@ from torch import Tensor
 
 from dacs.adaptation.mixing import strategies
 from dacs.adaptation.teacher import Teacher
-from dacs.data.dataset import Split
-from dacs.data.splits import measured
-from dacs.data.stream import Batch, batches, seed_of
 from dacs.errors import Interrupted, RunFailed
 from dacs.files import write_bytes, write_text
+from dacs.loading.split import Split
+from dacs.loading.splits import measured
+from dacs.loading.stream import Batch, batches, seed_of
 from dacs.models.build import from_settings
 from dacs.models.published import NONE
 from dacs.models.weights import file_of, load_backbone
-from dacs.scene import Images, Logits
 from dacs.training import checkpoint
 from dacs.training.checkpoint import State
+from dacs.training.mix_example import save_mixing
 from dacs.training.monitor import Monitor
-from dacs.training.panels import save_mixing
+from dacs.training.objectives import Losses, Networks, adaptation, computing_in, supervised
 from dacs.training.progress import Progress, stop_signals
 from dacs.training.schedule import optimizer_for, rate, set_rate
-from dacs.training.step import Losses, Networks, adaptation, computing_in, supervised
+from dacs.types import Images, Logits
 
 COLUMNS = (
     "step",

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from dacs.adaptation.teacher import label
-from dacs.data.dataset import Split
-from dacs.evaluation.shown import spread
+from dacs.evaluation.spread import spread
 from dacs.labels import IGNORE
+from dacs.loading.split import Split
 
 
 class Monitor:

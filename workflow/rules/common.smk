@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from dacs.config import domains_of, labelled_split, load, measured_split, origin, settings_for, splits_of
 from dacs.errors import BadRequest
 from dacs.provenance import canonical, code_digest
-from dacs.training.store import adopt
+from dacs.training.run_cache import adopt
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -119,7 +119,7 @@ def files_of_own(wildcards):
     """A digest of the files that one's own domain has now, so that a change of them is noticed; none for others."""
     if wildcards.domain not in PARAMS.domains:
         return ""
-    from dacs.acquire.acquire import files_now
+    from dacs.download.acquire import files_now
 
     return files_now(wildcards.domain, settings_for(PARAMS, "download", domain=wildcards.domain)["own"])
 

@@ -22,7 +22,7 @@ rule world:
         runtime=60,
     params:
         settings=settings("world"),
-        code=code_digest("dacs.world.write"),
+        code=code_digest("dacs.demo_world.write"),
     message:
         "Rendering the {wildcards.domain} frames of the built-in world"
     shell:
@@ -75,7 +75,7 @@ rule remap:
         runtime=120,
     params:
         settings=settings("remap"),
-        code=code_digest("dacs.data.remap"),
+        code=code_digest("dacs.prepare.remap"),
     message:
         "Bringing {wildcards.domain} to 19 classes and to training resolution"
     shell:

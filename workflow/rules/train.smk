@@ -29,7 +29,7 @@ rule train:
         gpu=TRAINING["gpu"],
     params:
         settings=settings("train"),
-        code=code_digest("dacs.training.store"),
+        code=code_digest("dacs.training.run_cache"),
         torch=TORCH,
     message:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
@@ -65,7 +65,7 @@ rule adapt:
         gpu=TRAINING["gpu"],
     params:
         settings=settings("adapt"),
-        code=code_digest("dacs.training.store"),
+        code=code_digest("dacs.training.run_cache"),
         torch=TORCH,
         init=start_option,
     message:
