@@ -65,8 +65,6 @@ LABELS = (
 )
 # fmt: on
 
-SYNTHIA_ONLY = {22: IGNORE}  # lane marking: 1.4 % of its pixels, ignored by all but CRST
-
 CLASSES = tuple(sorted((label for label in LABELS if label.train_id != IGNORE), key=lambda label: label.train_id))
 NAMES = tuple(label.name for label in CLASSES)  # index = train id
 CLASS_SETS = {  # mIoU over each set is the plain mean over these train ids
@@ -74,22 +72,6 @@ CLASS_SETS = {  # mIoU over each set is the plain mean over these train ids
     "16": tuple(label.train_id for label in CLASSES if label.in16),
     "13": tuple(label.train_id for label in CLASSES if label.in13),
 }
-
-
-def cityscapes_to_train() -> dict[int, int]:
-    """Train id of each id that Cityscapes' labelIds may hold (0..33)."""
-    return {label.id: label.train_id for label in LABELS if label.id <= 33}
-
-
-def gta5_to_train() -> dict[int, int]:
-    """Train id of each palette index that GTA5's labels may hold (0..34)."""
-    return {label.id: label.train_id for label in LABELS}
-
-
-def synthia_to_train() -> dict[int, int]:
-    """Train id of each id that the first channel of SYNTHIA's labels may hold (0..22)."""
-    known = {label.synthia_id: label.train_id for label in LABELS if label.synthia_id is not None}
-    return known | SYNTHIA_ONLY
 
 
 def palette() -> np.ndarray:

@@ -1,73 +1,43 @@
-"""The label table against the tables of the data sets, written down once more by other hands."""
+"""The label table and the ids of the data sets against the tables of others."""
 
 import numpy as np
 
 from dacs import labels
+from dacs.datasets.registry import DATASETS
 
-# Ids as the authors' loaders map them.
-GTA5 = dict(zip((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), range(19), strict=True))
-SYNTHIA = {
-    3: 0,
-    4: 1,
-    2: 2,
-    21: 3,
-    5: 4,
-    7: 5,
-    15: 6,
-    9: 7,
-    6: 8,
-    16: 9,
-    1: 10,
-    10: 11,
-    17: 12,
-    8: 13,
-    18: 14,
+# Raw ids of the 19 classes in the order of their train ids, as the authors' loaders map them.
+AUTHORS = {
+    "gta5": (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+    "cityscapes": (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+    "synthia": (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11),
 }
-SYNTHIA |= {19: 15, 20: 16, 12: 17, 11: 18}
-
-
-def classes_of(table: dict[int, int]) -> dict[int, int]:
-    return {raw: train for raw, train in table.items() if train != labels.IGNORE}
+RAW_IDS = {"gta5": range(35), "cityscapes": range(34), "synthia": range(23)}  # that a label may hold
+CLASSES = (
+    "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, "
+    "rider, car, truck, bus, train, motorcycle, bicycle"
+)
 
 
 def test_train_ids_are_the_19_of_cityscapes_in_order() -> None:
     assert [label.train_id for label in labels.CLASSES] == list(range(19))
-    assert labels.NAMES == (
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    )
+    assert ", ".join(labels.NAMES) == CLASSES
 
 
-def test_every_id_that_a_label_may_hold_has_one_train_id() -> None:
-    assert sorted(labels.gta5_to_train()) == list(range(35))
-    assert sorted(labels.cityscapes_to_train()) == list(range(34))
-    assert sorted(labels.synthia_to_train()) == list(range(23))
+def test_every_id_that_a_label_may_hold_has_one_train_id_and_a_name() -> None:
+    for domain, raw_ids in RAW_IDS.items():
+        assert sorted(DATASETS[domain].train_ids) == sorted(DATASETS[domain].id_names) == list(raw_ids)
 
 
 def test_ids_map_as_in_the_authors_loaders() -> None:
-    assert classes_of(labels.gta5_to_train()) == GTA5
-    assert classes_of(labels.cityscapes_to_train()) == GTA5
-    assert classes_of(labels.synthia_to_train()) == SYNTHIA
+    for domain, raw_ids in AUTHORS.items():
+        row = DATASETS[domain]
+        found = {raw: train for raw, train in row.train_ids.items() if train != labels.IGNORE}
+        assert found == {raw: train for train, raw in enumerate(raw_ids)}
+        assert {raw: row.id_names[raw] for raw in raw_ids} == dict(zip(raw_ids, labels.NAMES, strict=True))
+    assert (DATASETS["gta5"].id_names[34], DATASETS["synthia"].id_names[22]) == ("license plate", "lane marking")
 
 
-def test_13_classes_lie_in_16_and_16_in_19() -> None:
+def test_13_classes_are_among_16_and_16_among_19() -> None:
     sets = {name: set(ids) for name, ids in labels.CLASS_SETS.items()}
     assert {name: len(ids) for name, ids in sets.items()} == {"19": 19, "16": 16, "13": 13}
     assert sets["13"] < sets["16"] < sets["19"]
@@ -75,23 +45,20 @@ def test_13_classes_lie_in_16_and_16_in_19() -> None:
     assert {labels.NAMES[i] for i in sets["16"] - sets["13"]} == {"wall", "fence", "pole"}
 
 
-def test_the_16_classes_are_those_that_synthia_has() -> None:
+def test_the_16_classes_are_some_that_synthia_has() -> None:
     assert all(label.synthia_id is not None for label in labels.CLASSES if label.in16)
 
 
-def test_names_and_ids_occur_once_and_colours_tell_the_19_apart() -> None:
+def test_names_and_ids_occur_once_and_colours_distinguish_the_19() -> None:
     assert len({label.name for label in labels.LABELS}) == len(labels.LABELS)
     assert [label.id for label in labels.LABELS] == list(range(35))
     assert len({label.color for label in labels.CLASSES}) == 19
 
 
-def test_the_palette_shows_each_class_in_its_colour_and_ignored_pixels_in_black() -> None:
+def test_the_palette_has_each_class_in_its_colour_and_ignored_pixels_in_black() -> None:
     palette = labels.palette()
-    assert palette.shape == (256, 3)
-    assert palette.dtype == np.uint8
-    assert [tuple(palette[label.train_id].tolist()) for label in labels.CLASSES] == [
-        label.color for label in labels.CLASSES
-    ]
+    assert (palette.shape, palette.dtype) == ((256, 3), np.uint8)
+    assert [tuple(row) for row in palette[:19].tolist()] == [label.color for label in labels.CLASSES]
     assert not palette[19:].any()
 
 
@@ -105,4 +72,4 @@ def test_the_table_is_the_official_one_of_cityscapes() -> None:
         assert (ours[number].name, ours[number].train_id) == (label.name, label.trainId)
     colors = {number: label.color for number, label in ours.items()}
     assert colors == {number: label.color for number, label in known.items()} | {4: (20, 20, 20)}  # static, as in GTA5
-    assert labels.cityscapes_to_train() == {number: label.trainId for number, label in known.items()}
+    assert DATASETS["cityscapes"].train_ids == {number: label.trainId for number, label in known.items()}

@@ -1,4 +1,4 @@
-"""Tiny raw trees in the true layouts of the three data sets, written without the package's own writers."""
+"""Tiny raw trees in the true layouts of the three data sets, written without the package's writers."""
 
 import struct
 import zlib
@@ -51,7 +51,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def write_gray(path: Path, label: np.ndarray) -> None:
-    """Cityscapes' labelIds, with the instance ids and colours that lie beside them."""
+    """Cityscapes' labelIds, with the instance ids and colours that are beside them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(label).save(path)
     Image.fromarray(label.astype(np.uint16) * 1000).save(str(path).replace("labelIds", "instanceIds"))

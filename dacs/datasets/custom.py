@@ -1,75 +1,66 @@
-"""A data set of one's own: patterns of file names, and which class each raw id or colour is."""
+"""Custom data sets: patterns of file names, and the class of each raw id or colour."""
 
 import re
 from functools import partial
 from glob import glob
 from pathlib import Path
-from typing import Any
 
-from dacs.datasets.decode import Decode, decode_ids, decode_painted
-from dacs.datasets.formats import Format, Frame, Raw, pair
+from dacs.datasets.base import DataSet, Frame, Raw, pair
+from dacs.datasets.decode import decode_colors, decode_ids
 from dacs.datasets.storage import File
 from dacs.errors import BadRequest, RunFailed
 from dacs.labels import IGNORE, NAMES
-from dacs.provenance import canonical
+from dacs.settings import CustomDomain, FilePatterns
 
-WILD = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}
+WILDCARDS = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}
 
 
-def find_own(domain: str, own: dict[str, Any]) -> Raw:
-    """What the table of a data set finds: {"train": {"images", "labels"}, "val": the same or None, "classes": {…}}.
-
-    An image and a label belong together when their patterns' wildcards stand for the same; that is the frame's name.
-    Raises RunFailed where a pattern finds nothing, or a file has no partner.
-    """
-    splits = {split: own[split] for split in ("train", "val") if own.get(split)}
-    decode, table = _classes(own["classes"])
-    frames = {split: _frames(f"domains.{domain}.{split}", files) for split, files in splits.items()}
-    form = Format(
-        layouts=(),
-        homes=(),
-        name="",
-        image_end="",
-        label_end="",
-        splits={
-            split: ("oracle" if split == "train" else split) if splits[split]["labels"] else "" for split in splits
-        },
-        decode=decode,
-        train_ids=table,
-        published={},
-        sizes=frozenset(),
-        exact=False,
+def describe(domain: str, table: CustomDomain) -> DataSet:
+    """What the table of a custom domain says, as a row. Colours are numbered in the order of the table."""
+    painted = any("," in raw for raw in table.classes)
+    colors = tuple(tuple(map(int, raw.split(","))) for raw in table.classes) if painted else ()
+    if any(part > 255 for color in colors for part in color):
+        raise BadRequest(f"domains.{domain}.classes: a colour has parts above 255.\nGive red, green, blue, 0 to 255.")
+    raw_ids = range(len(colors)) if painted else map(int, table.classes)
+    id_names = dict(zip(raw_ids, table.classes.values(), strict=True))
+    return DataSet(
+        name=domain,
+        title=domain.replace("_", " "),
+        absent=tuple(table.absent),
+        splits={"train": "oracle" if table.train.labels else ""} | ({"val": "val"} if table.val else {}),
         full=frozenset({"val"}),
-        stamp=canonical(own["classes"]),
+        decode=partial(decode_colors, colors=colors) if painted else decode_ids,
+        train_ids={raw: IGNORE if name == "ignore" else NAMES.index(name) for raw, name in id_names.items()},
+        id_names=id_names,
     )
-    root = Path(_steady(splits["train"]["images"]))
-    layout = "; ".join(f"{files['images']} with {files['labels'] or 'no labels'}" for files in splits.values())
-    return Raw(domain, root, "own", layout, form, decode, frames, {})
 
 
-def _classes(classes: dict[str, str]) -> tuple[Decode, dict[int, int]]:
-    """How labels are read, and the train id of each raw id; colours are numbered in the order of the table."""
-    train = [IGNORE if name == "ignore" else NAMES.index(name) for name in classes.values()]
-    if not any("," in raw for raw in classes):
-        return decode_ids, dict(zip(map(int, classes), train, strict=True))
-    colors = tuple(tuple(int(part) for part in raw.split(",")) for raw in classes)
-    if max(max(color) for color in colors) > 255:
-        raise BadRequest("classes: a colour has parts above 255.\nGive red, green and blue, 0 to 255.")
-    return partial(decode_painted, colors=colors), dict(enumerate(train))
+def find_custom(domain: str, table: CustomDomain) -> Raw:
+    """The frames that the patterns of a custom domain match.
+
+    An image and a label belong together when the wildcards of their patterns stand for the same; that is the frame's
+    name. Raises RunFailed where a pattern matches nothing, or a file has no partner.
+    """
+    dataset = describe(domain, table)
+    patterns = {"train": table.train} | ({"val": table.val} if table.val else {})
+    frames = {split: _frames(f"domains.{domain}.{split}", files) for split, files in patterns.items()}
+    root = re.split(r"[*?]", table.train.images)[0].rpartition("/")[0] or "."
+    layout = "; ".join(f"{files.images} with {files.labels or 'no labels'}" for files in patterns.values())
+    return Raw(dataset, Path(root), "custom", layout, dataset.decode, frames, {})
 
 
-def _frames(where: str, files: dict[str, str]) -> list[Frame]:
-    images = _matches(f"{where}.images", files["images"])
-    if not files["labels"]:
+def _frames(where: str, files: FilePatterns) -> list[Frame]:
+    images = _matches(f"{where}.images", files.images)
+    if not files.labels:
         return sorted(Frame(name, file, None) for name, file in images.items())
-    return pair(f"{where}", images, _matches(f"{where}.labels", files["labels"]))
+    return pair(where, images, _matches(f"{where}.labels", files.labels))
 
 
 def _matches(where: str, pattern: str) -> dict[str, File]:
-    """The files that a pattern finds, by what its wildcards stand for."""
+    """The files that a pattern matches, by what its wildcards stand for."""
     if not re.search(r"[*?]", pattern):
         raise BadRequest(f"{where}: '{pattern}' has no wildcard.\nWrite a pattern, such as /data/fleet/images/*.png.")
-    parts = [WILD.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*|\?)", pattern)]
+    parts = [WILDCARDS.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*|\?)", pattern)]
     found: dict[str, File] = {}
     for path in sorted(glob(pattern, recursive=True)):
         match = re.fullmatch("".join(parts), path)
@@ -79,10 +70,5 @@ def _matches(where: str, pattern: str) -> dict[str, File]:
                 raise RunFailed(f"{path}: would be called {name}, as {found[name]} is.\nRename one of them.")
             found[name] = File(Path(path))
     if not found:
-        raise RunFailed(f"{where}: no file fits '{pattern}'.\nMend the pattern, or bring the files.")
+        raise RunFailed(f"{where}: no file matches '{pattern}'.\nCorrect the pattern, or add the files.")
     return found
-
-
-def _steady(pattern: str) -> str:
-    """The folder of a pattern that stands before its first wildcard."""
-    return re.split(r"[*?]", pattern)[0].rpartition("/")[0] or "."

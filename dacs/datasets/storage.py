@@ -1,4 +1,4 @@
-"""Where files of a data set lie: below a folder, or in zip archives that nobody has unpacked. Nothing is written."""
+"""Where the files of a data set are: below a folder, or in zip archives that are not unpacked. Nothing is written."""
 
 import os
 import zipfile
@@ -41,9 +41,9 @@ class Tree(NamedTuple):
             return any(name.startswith(f"{folder}/") for name in self._members())
         return (self.root / folder).is_dir()
 
-    def below(self, folder: str) -> dict[str, File]:
-        """Files below a folder by their path from there, in its order; hidden ones are no data. Links are followed."""
-        found = self._packed(folder) if self.archives else _walked(self.root / folder)
+    def files(self, folder: str) -> dict[str, File]:
+        """Files below a folder by their path from there, in its order, but for hidden ones. Links are followed."""
+        found = self._packed(folder) if self.archives else _unpacked(self.root / folder)
         return {name: file for name, file in sorted(found) if not name.rsplit("/", 1)[-1].startswith(".")}
 
     def _packed(self, folder: str) -> Iterator[tuple[str, File]]:
@@ -55,16 +55,15 @@ class Tree(NamedTuple):
         return _members(tuple(self.root / name for name in self.archives))
 
 
-def _walked(folder: Path) -> Iterator[tuple[str, File]]:
+def _unpacked(folder: Path) -> Iterator[tuple[str, File]]:
     for where, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            path = Path(where, name)
+        for path in (Path(where, name) for name in names):
             yield path.relative_to(folder).as_posix(), File(path)
 
 
 @lru_cache(maxsize=8)
 def _members(archives: tuple[Path, ...]) -> dict[str, Path]:
-    """The archive of each member. A member that two archives hold makes nobody's frame and is refused."""
+    """The archive of each member. A frame that two archives hold belongs to neither, so that is refused."""
     found: dict[str, Path] = {}
     for archive in archives:
         for name in _archive(archive).namelist():
@@ -82,5 +81,5 @@ def _archive(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise RunFailed(
-            f"{path}: cannot be read as a zip archive ({error}).\nDownload it again, or bring a whole copy."
+            f"{path}: cannot be read as a zip archive ({error}).\nDownload it again, or use a whole copy."
         ) from error

@@ -1,72 +1,48 @@
-"""What was found against what is published: one small report a domain, for people and for the page."""
+"""What was found in the raw data, compared with what is published: one small report a domain, for people and the page.
+
+It says too which prepared splits have labels and are evaluated on, so that nothing later asks for the raw data's row.
+"""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from dacs.datasets.formats import Raw
+from dacs.datasets.base import Raw
+from dacs.prepare.statistics import Tally
 
 
-@dataclass
-class Findings:
-    """What reading every frame has shown, in integers: no order of adding changes them."""
-
-    sizes: Counter[str] = field(default_factory=Counter)  # "1914x1052", width x height → images
-    ids: Counter[int] = field(default_factory=Counter)  # raw id → pixels, over the labels as they were used
-    mended: list[str] = field(default_factory=list)
-    frames: Counter[str] = field(default_factory=Counter)  # split → frames that are used
-
-    def add(self, split: str, name: str, note: dict[str, Any]) -> None:
-        """Count one frame."""
-        self.frames[split] += 1
-        self.sizes["{1}x{0}".format(*note["size"])] += 1
-        self.ids.update({int(key): pixels for key, pixels in note["ids"].items()})
-        if note["mended"]:
-            self.mended.append(name)
-
-
-def report(raw: Raw, findings: Findings) -> dict[str, Any]:
-    """The report of a domain whose frames could all be read; what could not be is told instead of a report."""
-    dropped = [name for name, (remedy, _) in raw.known.items() if remedy == "drop"]
-    odd = [size for size in findings.sizes if raw.form.sizes and _pair(size) not in raw.form.sizes]
+def data_report(raw: Raw, tallies: dict[str, Tally]) -> dict[str, Any]:
+    """The report of a domain all of whose frames could be read, from sums by raw split."""
+    row, rendered = raw.dataset, raw.origin == "world"
+    expected = set() if rendered else {f"{width}x{height}" for height, width in row.sizes}
+    sizes, ids = Counter[str](), Counter[int]()
+    for tally in tallies.values():
+        sizes += tally.sizes
+        ids += tally.ids
     found = {
-        "domain": raw.domain,
+        "domain": row.name,
+        "title": row.title,
+        "labelled_split": row.labelled_split,
+        "measured_split": row.measured_split,
+        "absent": list(row.absent),
         "origin": raw.origin or "folder",
         "layout": raw.layout,
-        "frames": {split: findings.frames[split] for split in raw.form.splits},
-        "published": raw.form.published if raw.origin != "world" else {},
-        "sizes": dict(sorted(findings.sizes.items())),
-        "unpublished_sizes": odd if raw.origin != "world" else [],
-        "ids": {str(key): pixels for key, pixels in sorted(findings.ids.items())},
-        "dropped": dropped,
-        "mended": findings.mended,
-        "kept": [name for name, (remedy, _) in raw.known.items() if remedy == "keep"],
+        "frames": {split: len(tally.digests) for split, tally in tallies.items()},
+        "published": {} if rendered else row.published,
+        "sizes": dict(sorted(sizes.items())),
+        "unpublished_sizes": [size for size in sizes if expected and size not in expected],
+        "ids": {str(key): pixels for key, pixels in sorted(ids.items())},
+        "id_names": {str(key): name for key, name in row.id_names.items()},
+        "dropped": [name for name, defect in raw.defects.items() if defect.remedy == "drop"],
+        "mended": [name for tally in tallies.values() for name in tally.mended],
+        "kept": [name for name, defect in raw.defects.items() if defect.remedy == "keep"],
     }
-    return found | {"verdict": _verdict(raw, found)}
+    return found | {"summary": "rendered here" if rendered else _summary(found)}
 
 
-def _verdict(raw: Raw, found: dict[str, Any]) -> str:
-    if raw.origin == "world":
-        return "rendered here"
+def _summary(found: dict[str, Any]) -> str:
     if not found["published"]:
         return "read whole"
-    left = {split: number + len(found["dropped"]) for split, number in found["frames"].items()}
+    whole = sum(found["frames"].values()) + len(found["dropped"]) == sum(found["published"].values())
     handled = [f"{len(found[key])} frames {key}" for key in ("dropped", "mended") if found[key]]
-    words = "as published" if left == found["published"] else "a part of what is published"
-    return ", ".join([words, *handled, *(["sizes that nobody published"] if found["unpublished_sizes"] else [])])
-
-
-def _pair(size: str) -> tuple[int, int]:
-    width, height = size.split("x")
-    return int(height), int(width)
-
-
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The report in words, for the log."""
-    frames = ", ".join(f"{number:,} in {split}" for split, number in found["frames"].items())
-    yield f"{found['domain']}: {found['verdict']}; {frames}; {found['layout']}"
-    yield f"  sizes: {', '.join(f'{size} ({number:,})' for size, number in found['sizes'].items())}"
-    for key in ("dropped", "mended", "kept"):
-        if found[key]:
-            yield f"  {key}, known defects: {', '.join(found[key])}"
+    words = "as published" if whole else "a part of what is published"
+    return ", ".join([words, *handled, *(["unpublished sizes"] if found["unpublished_sizes"] else [])])

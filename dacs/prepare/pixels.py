@@ -11,7 +11,7 @@ from dacs.labels import palette
 
 BANDS = 16  # horizontal bands of the statistics, top to bottom
 RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
-UNKNOWN = 254  # stands for an id outside the table between look-up and complaint
+UNKNOWN = 254  # stands for an id outside the table between look-up and error
 
 
 def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
@@ -20,8 +20,8 @@ def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
     lookup[list(table)] = list(table.values())
     mapped: np.ndarray = cv2.LUT(label, lookup)
     if (mapped == UNKNOWN).any():
-        strangers = sorted(int(value) for value in np.unique(label[mapped == UNKNOWN]))
-        raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, strangers))}")
+        outside = sorted(int(value) for value in np.unique(label[mapped == UNKNOWN]))
+        raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, outside))}")
     return mapped
 
 
@@ -33,10 +33,6 @@ def resize(image: np.ndarray, size: tuple[int, int], resample: str) -> Image.Ima
 def nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A label at another size, each pixel taken whole from the nearest one."""
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Bytes
 
 
 def png_of_image(image: Image.Image) -> bytes:
@@ -62,19 +58,10 @@ def png_of_label(label: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def opened(content: bytes) -> Image.Image:
-    """A prepared image or label again."""
-    return Image.open(io.BytesIO(content))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Counts
-
-
 def count_values(label: np.ndarray) -> np.ndarray:
     """How many pixels of each value there are: int64 of shape (256,)."""
     # OpenCV counts in float32, exactly up to 2**24 pixels; numpy would take ten times as long.
-    if label.size > 2**24:
+    if label.size > 2**24 or not label.size:
         return np.bincount(label.ravel(), minlength=256)
     counts = cv2.calcHist([np.ascontiguousarray(label)], [0], None, [256], [0, 256])
     return np.asarray(counts).ravel().astype(np.int64)
@@ -83,12 +70,7 @@ def count_values(label: np.ndarray) -> np.ndarray:
 def count_bands(label: np.ndarray) -> np.ndarray:
     """How many pixels of each value each horizontal band holds: int64 of shape (16, 256)."""
     edges = [-(-band * len(label) // BANDS) for band in range(BANDS + 1)]  # rows whose number * 16 // height is `band`
-    return np.stack(
-        [
-            count_values(label[top:bottom]) if bottom > top else np.zeros(256, np.int64)
-            for top, bottom in pairwise(edges)
-        ]
-    )
+    return np.stack([count_values(label[top:bottom]) for top, bottom in pairwise(edges)])
 
 
 def count_colors(image: Image.Image) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A data set of one's own: patterns that find and pair, tables of ids or colours, and what goes wrong with them."""
+"""Custom data sets: patterns that find and pair, tables of ids or colours, and what can be wrong with them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dacs.datasets.custom import find_own
+from dacs.datasets.custom import find_custom
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
 from dacs.prepare.remap import remap
+from dacs.settings import CustomDomain, RemapJob
 
 IDS = {"0": "road", "3": "car", "9": "ignore"}
 COLORS = {"128,64,128": "road", "0, 0, 142": "car", "0,0,0": "ignore"}
 
 
-def table(folder: Path, classes: dict[str, str], **changes: Any) -> dict[str, Any]:
-    files = {"images": f"{folder}/images/**/*.jpg", "labels": f"{folder}/masks/**/*_mask.png"}
-    return {"train": files, "val": None, "classes": classes, "absent": [], "size": [8, 12]} | changes
+def table(folder: Path, classes: dict[str, str], **changes: Any) -> CustomDomain:
+    """Labelled training frames below a folder, with changes; {} in a pattern stands for the folder."""
+    files = {"images": "{}/images/**/*.jpg", "labels": "{}/masks/**/*_mask.png"}
+    content = {"train": files, "classes": classes, "size": (8, 12)} | changes
+    for split in {"train", "val"} & content.keys():
+        content[split] = {kind: pattern.format(folder) for kind, pattern in content[split].items()}
+    return CustomDomain.model_validate(content)
 
 
 def write(folder: Path, name: str, label: np.ndarray) -> None:
@@ -30,12 +35,9 @@ def write(folder: Path, name: str, label: np.ndarray) -> None:
     Image.fromarray(label).save(mask)
 
 
-def prepare(own: dict[str, Any], out: Path) -> None:
-    remap(find_own("fleet", own), out, size=(8, 12), resample="bicubic", images="png", workers=1)
-
-
-def labels(out: Path) -> dict[str, np.ndarray]:
-    return {path.stem: np.array(Image.open(path)) for path in sorted(out.glob("oracle/labels/*.png"))}
+def prepare(custom: CustomDomain, out: Path) -> None:
+    job = RemapJob(domain="fleet", size=(8, 12), resample="bicubic", images="png", custom=custom)
+    remap(job, out / "unused", out, workers=1)
 
 
 def test_ids_and_colours_of_one_scene_give_the_same_train_ids(tmp_path: Path) -> None:
@@ -45,51 +47,55 @@ def test_ids_and_colours_of_one_scene_give_the_same_train_ids(tmp_path: Path) ->
     for name, label, classes in (("ids", ids, IDS), ("colors", painted, COLORS)):
         write(tmp_path / name, "one/0001", label)
         prepare(table(tmp_path / name, classes), tmp_path / name / "out")
-        assert np.array_equal(labels(tmp_path / name / "out")["one_0001"], expected)
+        with Image.open(tmp_path / name / "out/oracle/labels/one_0001.png") as found:
+            assert np.array_equal(np.array(found), expected)
+    reports = [read_json(tmp_path / name / "out/data_report.json") for name in ("ids", "colors")]
+    assert [found["id_names"][raw] for found, raw in zip(reports, ("3", "1"), strict=True)] == ["car", "car"]
 
 
 def test_sequences_keep_their_names_apart(tmp_path: Path) -> None:
     for sequence in ("monday", "tuesday"):
         write(tmp_path, f"{sequence}/0001", np.zeros((8, 12), np.uint8))
-    found = find_own("fleet", table(tmp_path, IDS)).frames["train"]
+    found = find_custom("fleet", table(tmp_path, IDS)).frames["train"]
     assert [frame.name for frame in found] == ["monday_0001", "tuesday_0001"]
     assert all(frame.label and frame.name.split("_")[0] in str(frame.label) for frame in found)
 
 
 def test_a_domain_without_labels_is_prepared_without_labels(tmp_path: Path) -> None:
     write(tmp_path, "0001", np.zeros((8, 12), np.uint8))
-    prepare(table(tmp_path, {}, train={"images": f"{tmp_path}/images/*.jpg", "labels": ""}), tmp_path / "out")
+    prepare(table(tmp_path, {}, train={"images": "{}/images/*.jpg"}, absent=["train"]), tmp_path / "out")
     assert (tmp_path / "out/train/index.csv").read_text() == "image\nimages/0001.png\n"
     assert not (tmp_path / "out/oracle").exists()
-    assert read_json(tmp_path / "out/contract.json")["verdict"] == "read whole"
+    found = read_json(tmp_path / "out/data_report.json")
+    assert (found["origin"], found["summary"], found["absent"]) == ("custom", "read whole", ["train"])
+    assert (found["labelled_split"], found["measured_split"]) == ("train", "train")
 
 
 def test_validation_frames_keep_their_full_labels(tmp_path: Path) -> None:
     write(tmp_path, "0001", np.zeros((16, 24), np.uint8))
-    own = table(tmp_path, IDS)
-    prepare(own | {"val": own["train"]}, tmp_path / "out")
+    files = {"images": "{}/images/*.jpg", "labels": "{}/masks/*_mask.png"}
+    prepare(table(tmp_path, IDS, train=files, val=files), tmp_path / "out")
     with Image.open(tmp_path / "out/val/full/0001.png") as full:
         assert full.size == (24, 16)
+    found = read_json(tmp_path / "out/data_report.json")
+    assert (found["labelled_split"], found["measured_split"]) == ("oracle", "val")
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("images", "labels", "error", "words"),
     [
-        ({"train": {"images": "{}/none/*.jpg", "labels": ""}}, "no file fits"),
-        ({"train": {"images": "{}/images/*.jpg", "labels": "{}/masks/0001*.png"}}, "no partner"),
+        ("{}/none/*.jpg", "", RunFailed, "no file matches"),
+        ("{}/images/*.jpg", "{}/masks/0001*.png", RunFailed, "no partner"),
+        ("{}/images/0001.jpg", "", BadRequest, "no wildcard"),
     ],
 )
-def test_patterns_that_find_too_little_are_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_patterns_that_find_too_little_are_named(
+    images: str, labels: str, error: type[Exception], words: str, tmp_path: Path
+) -> None:
     for number in (1, 2):
         write(tmp_path, f"000{number}", np.zeros((8, 12), np.uint8))
-    filled = {key: {kind: text.format(tmp_path) for kind, text in files.items()} for key, files in changes.items()}
-    with pytest.raises(RunFailed, match=words):
-        find_own("fleet", table(tmp_path, IDS, **filled))
-
-
-def test_a_pattern_without_a_wildcard_is_a_wrong_request(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="no wildcard"):
-        find_own("fleet", table(tmp_path, IDS, train={"images": f"{tmp_path}/0001.jpg", "labels": ""}))
+    with pytest.raises(error, match=words):
+        find_custom("fleet", table(tmp_path, IDS, train={"images": images, "labels": labels}))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_a_pattern_without_a_wildcard_is_a_wrong_request(tmp_path: Path) -> None
     [
         (np.full((8, 12), 4, np.uint8), IDS, r"ids outside the table \(0..9\): 4"),
         (np.full((8, 12, 3), 5, np.uint8), COLORS, "colour 5,5,5 is not in the table"),
-        (np.full((8, 12, 3), 5, np.uint8), IDS, "or are these colours"),
+        (np.full((8, 12, 3), 5, np.uint8), IDS, "ids were expected"),
         (np.full((8, 12), 4, np.uint8), COLORS, "or are these ids"),
     ],
 )
@@ -111,9 +117,14 @@ def test_what_the_table_does_not_know_is_named_with_its_file(
     assert not [*tmp_path.glob("out/*/index.csv")]
 
 
-def test_a_cut_jpeg_is_refused(tmp_path: Path) -> None:
+def test_a_colour_above_255_is_a_bad_request(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"domains\.fleet\.classes: a colour has parts above 255"):
+        find_custom("fleet", table(tmp_path, {"128,64,256": "road"}))
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "0001", np.zeros((8, 12), np.uint8))
     image = tmp_path / "images/0001.jpg"
     image.write_bytes(image.read_bytes()[:-30])
-    with pytest.raises(RunFailed, match="truncated JPEG"):
+    with pytest.raises(RunFailed, match="truncated"):
         prepare(table(tmp_path, IDS), tmp_path / "out")

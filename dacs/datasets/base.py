@@ -1,0 +1,146 @@
+"""What is known of a data set, and what is found of it on a disk."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from dacs.datasets.decode import Decode, listing
+from dacs.datasets.storage import File
+from dacs.errors import RunFailed
+
+PUBLISHED = ("download", "folder")  # origins of copies of which published facts must hold
+
+
+class Frame(NamedTuple):
+    """An image and its label, under the name that both keep when they are prepared."""
+
+    name: str
+    image: File
+    label: File | None  # None: unlabelled
+
+
+class Layout(NamedTuple):
+    """Folders of images and of labels; {split} stands for the split."""
+
+    images: str
+    labels: str
+    decode: Decode | None = None  # where a third party has re-encoded the labels
+
+
+class Defect(NamedTuple):
+    """A known defect of the frames with the numbers first..last."""
+
+    first: int
+    last: int
+    remedy: Literal["drop", "mend", "keep"]  # left out; label resized to its image; used as it is and reported
+    description: str
+
+
+class Archive(NamedTuple):
+    """One file on a server."""
+
+    name: str  # under which it is kept
+    address: str
+    bytes: int | None  # None: not published
+    checksum: str  # "md5:…" or "sha256:…", lower case; "": not published, the first download is trusted and noted
+    unpacked_limit: int  # bytes beyond which unpacking is refused: a guard of ours, not a published fact
+    login: str  # whose account it needs: "" or "cityscapes"
+    description: str
+
+
+class Terms(NamedTuple):
+    """On what terms a data set may be used."""
+
+    title: str
+    address: str  # where its owners state them
+    summary: str
+
+
+class Part(NamedTuple):
+    """A named part of the training frames."""
+
+    archives: tuple[Archive, ...]  # needed besides those of the data set, and always unpacked
+    names: Callable[[Sequence[Path]], frozenset[str]]  # folders that may hold its list → names of its frames
+
+
+def every_member(name: str) -> bool:
+    """Whether to unpack a member of an archive: each one."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """One data set. Sizes are height, width in pixels."""
+
+    name: str
+    title: str
+    colors: tuple[str, str] | None = None  # in figures on a white page, on a dark one; None: the report chooses
+    headline: str = "19"  # class set of the headline number of runs that have it as source
+    absent: tuple[str, ...] = ()  # classes that it does not have
+
+    homes: tuple[str, ...] = ("",)  # folders that may hold a layout, below the one that a person names
+    layouts: tuple[Layout, ...] = ()
+    frame: str = r"[^/]+"  # pattern of a frame's name: the path of its files below the folders of a layout, without
+    image_end: str = ".png"  # this end of images
+    label_end: str = ".png"  # or this one of labels
+    splits: dict[str, str]  # raw split → prepared split that is given its labels; "": it has none
+    full: frozenset[str] = frozenset()  # splits whose labels are kept at full size too
+
+    decode: Decode
+    train_ids: dict[int, int]  # raw id → train id; any other id is a fault
+    id_names: dict[int, str]  # raw id → what it means
+
+    published: dict[str, int] = field(default_factory=dict)  # frames by split; empty: not published
+    sizes: frozenset[tuple[int, int]] = frozenset()  # of images, as published; empty: any
+    exact: bool = False  # whether an image of another size is a fault, or only reported
+    defects: tuple[Defect, ...] = ()
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    archives: tuple[Archive, ...] = ()
+    terms: Terms | None = None
+    unpack_member: Callable[[str], bool] = every_member  # whether a member of an archive is needed
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it can be adapted to: its training images are prepared without labels."""
+        return "train" not in self.splits.values()
+
+    @property
+    def prepared_splits(self) -> list[str]:
+        """The splits that are prepared, such as train, val to evaluate on, and oracle with the labels of train."""
+        return list(dict.fromkeys([*self.splits, *filter(None, self.splits.values())]))
+
+    @property
+    def labelled_split(self) -> str:
+        """The prepared split that holds the training images with their labels, if there are any."""
+        return self.splits["train"] or "train"
+
+    @property
+    def measured_split(self) -> str:
+        """The prepared split that is evaluated on: val, or the training images where there is none, without scores."""
+        return "val" if "val" in self.splits else "train"
+
+
+class Raw(NamedTuple):
+    """A data set as it was found."""
+
+    dataset: DataSet
+    root: Path
+    origin: str  # world, download, folder or custom; "": no manifest says it
+    layout: str  # for people
+    decode: Decode  # of the labels as they are here
+    frames: dict[str, list[Frame]]  # usable ones by split, in the order of their names
+    defects: dict[str, Defect]  # known defects of frames that are here, by name
+
+
+def pair(where: str, images: dict[str, File], labels: dict[str, File]) -> list[Frame]:
+    """Frames in the order of their names. Raises RunFailed listing the files that have no partner."""
+    alone = [f"{file}: image without label" for key, file in images.items() if key not in labels]
+    alone += [f"{file}: label without image" for key, file in labels.items() if key not in images]
+    if alone:
+        raise RunFailed(
+            listing(f"{where}: {len(alone)} files have no partner", alone)
+            + "\nAdd the missing files, or remove these; an interrupted unpacking leaves such pairs."
+        )
+    return sorted(Frame(Path(key).name, file, labels[key]) for key, file in images.items())
