@@ -1,55 +1,63 @@
-"""The page: everything that `figures` made, in one HTML file that needs no network and explains itself."""
+"""The page: everything that `figures` made, in one HTML file that loads nothing else."""
 
-from collections.abc import Sequence
+import re
+from base64 import b64encode
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
 
 from dacs.files import read_json, write_text
 from dacs.labels import CLASSES
-from dacs.reporting import embed, rows, words
-from dacs.reporting import runs as reading
-from dacs.reporting.names import BACK, RIGHT, WRONG, domain_label, hero, method, ordered, source_of, target_of
+from dacs.methods import main_method, method, ordered
+from dacs.reporting import names, rows
+from dacs.reporting.data import Run, existing, list_runs
+from dacs.reporting.pictures import MARKS
+from dacs.settings import ReportJob
 
-TABLES = ("iou", "scores", "summary", "conflation", "similarity", "data", "contract")
-SETTINGS = {  # what a reader asks first: path in params → how it is called
+TABLES = ("iou", "scores", "summary", "data", "data_report")
+SECTIONS = {  # id → title
+    "method": "Method",
+    "setup": "Experimental setup",
+    "results": "Results",
+    "classes": "Results by class",
+    "training": "Training curves",
+    "mixing": "Mixed images",
+    "predictions": "Predictions",
+    "conflation": "Confusion of road and sidewalk",
+    "similarity": "Domain similarity",
+    "reproduce": "How to reproduce",
+}
+KEY_SETTINGS = {  # path in a run's settings → title
     "model.network": "network",
-    "loop.batch": "frames of each domain in a step",
+    "loop.batch": "images of each domain in a batch",
     "loop.crop": "crop, height × width",
     "loop.optimizer": "optimizer",
     "train.steps": "steps, source only",
     "adapt.steps": "steps, adaptation",
-    "adapt.init": "adaptation starts from",
+    "adapt.init": "initial weights of adaptation",
     "adapt.lr": "learning rate",
-    "adapt.threshold": "confident from probability",
+    "adapt.threshold": "confidence threshold",
     "adapt.pixel_weight": "weight of pseudo-labelled pixels",
-    "adapt.ema": "teacher keeps per step",
+    "adapt.ema": "EMA decay of the teacher",
 }
 
 
-def write(
-    reports: Path,
-    runs: Path,
-    out: Path,
-    *,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    scale: str,
-    params: dict[str, Any],
-) -> None:
-    """Write the page to `out`, from `reports` as `figures.make` left it and the cards of the listed runs.
-
-    `params` are the resolved ones, shown whole.
-    """
-    methods, metrics = ordered(methods), read_json(reading.made(reports / "metrics.json", "dacs figures"))
-    tables = {name: _table(reports / f"tables/{name}.csv") for name in TABLES}
-    own = _dig(params, "domains") or {}
-    absent = {domain: table["absent"] for domain, table in own.items()}
+def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
+    """Write the page to `out`, from `reports` as `figures.make` left it and the settings.json of the listed runs."""
+    metrics = read_json(existing(reports / "metrics.json", "dacs figures"))
+    tables = {name: _table(existing(reports / f"tables/{name}.csv", "dacs figures")) for name in TABLES}
+    index = read_json(existing(reports / "figures/index.json", "dacs figures"))
+    specs = {run: read_json(existing(run.folder.spec, run.made_by)) for run in list_runs(runs, job.runs)}
+    described, settings = _settings(specs)
+    facts = tables["data_report"]
+    world = facts.loc[(facts["fact"] == "origin") & (facts["name"] == "world"), "domain"]
     environment = Environment(
         loader=PackageLoader("dacs.reporting", ""),
         autoescape=True,
@@ -57,89 +65,95 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = words.number
+    environment.filters["number"] = rows.number
     page = environment.get_template("page.html.j2").render(
-        title=_dig(params, "report.title") or "Domain adaptation by cross-domain mixed sampling",
+        title=job.report.title,
+        scale=job.scale,
+        seeds=job.runs.seeds,
         style=files("dacs.reporting").joinpath("page.css").read_text(encoding="utf-8"),
-        colors=embed.colors,
-        tasks=[rows.task_rows(task, methods, metrics[task], tables, absent) for task in tasks],
-        methods=[method(name)._asdict() | {"name": name} for name in methods],
-        best=method(best).label if (best := hero(methods)) else None,
-        seeds=words.seeds(seeds),
-        several=len(seeds) > 1,
-        simulated=all(source_of(task) in ("gta5", "synthia") for task in tasks),
-        scale=scale,
-        world=_rendered(tables["contract"]),
-        data=rows.data_rows(tables["data"]),
-        contracts=rows.contract_rows(tables["contract"], own),
-        settings={
-            label: _shown(value) for path, label in SETTINGS.items() if (value := _dig(params, path)) is not None
-        },
-        similarity=_similarity(tables["similarity"], metrics, tasks, methods),
-        marks={"right": RIGHT, "wrong": WRONG, "back": BACK},
-        classes=[label._asdict() for label in CLASSES],
-        figures=_figures(reports / "figures"),
-        runs=[_card(run) for run in reading.listed(runs, tasks, methods, seeds)],
-        params=yaml.safe_dump(params, sort_keys=False, allow_unicode=True, width=100),
+        colors=names.page_colors(),
+        sections=SECTIONS,
+        further=[name for name in index if name not in SECTIONS],
+        figures={section: [_embed(reports, entry) for entry in entries] for section, entries in index.items()},
+        tasks=[rows.task_row(task, metrics[task], tables) for task in job.runs.tasks],
+        methods={name: method(name) for name in ordered(job.runs.methods)},
+        world=[names.domain_title(domain) for domain in world],
+        splits=rows.split_rows(tables["data"]),
+        data_reports=rows.data_report_rows(facts),
+        classes=CLASSES,
+        marks=MARKS.values(),
+        key_settings={title: _text(value) for path, title in KEY_SETTINGS.items() if (value := _get(settings, path))},
+        settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
+        settings_of=described,
+        runs={_name(run): spec for run, spec in specs.items()},
     )
     write_text(out, page)
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """A table of `figures`; what the names of domains and frames look like is kept."""
-    kinds: dict[Any, Any] = {"name": str, "count": "Int64"}
-    return pd.read_csv(reading.made(path, "dacs figures"), dtype=kinds, keep_default_na=False, na_values=[""])
+    """A table of `figures`; names that look like numbers or missing values are kept as they are."""
+    types: dict[Any, Any] = {"name": str, "count": "Int64"}
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
 
 
-def _rendered(contract: pd.DataFrame) -> list[str]:
-    """The domains that the built-in world has drawn."""
-    drawn = contract[(contract["fact"] == "origin") & (contract["name"] == "world")]
-    return [domain_label(domain) for domain in drawn["domain"]]
+def _name(run: Run) -> str:
+    return f"{run.task}/{run.method}/seed{run.seed}"
 
 
-def _similarity(
-    table: pd.DataFrame, metrics: dict[str, Any], tasks: Sequence[str], methods: Sequence[str]
-) -> dict[str, str]:
-    """A sentence for each target."""
-    found = {}
-    for target in dict.fromkeys(map(target_of, tasks)):
-        gains = rows.gains(metrics, [task for task in tasks if target_of(task) == target], methods)
-        found[target] = words.similarity(target, table[table["target"] == target], gains)
-    return found
+def _settings(specs: dict[Run, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """The settings of the main method's first run with those of source-only training, and which runs they are of."""
+    first = {run.method: run for run in reversed(specs)}
+    main = main_method(first) or next(iter(specs)).method
+    chosen = dict.fromkeys(first[name] for name in ("source", main) if name in first)
+    settings: dict[str, Any] = {}
+    for run in chosen:
+        settings |= {name: section for name, section in specs[run]["settings"].items() if section}
+    return " and ".join(map(_name, chosen)), settings
 
 
-def _figures(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What figures.make drew, by kind and task, as groups of pieces of HTML in the order of drawing."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in read_json(reading.made(folder / "index.json", "dacs figures")):
-        if entry["kind"].endswith("-sheet"):  # the same pictures for other uses
-            continue
-        draw = embed.svg if entry["file"].endswith(".svg") else embed.png
-        groups = found.setdefault((entry["kind"], entry["task"]), {})
-        group = groups.setdefault(
-            entry["group"], {"group": entry["group"], "label": method(entry["group"]).label, "items": []}
-        )
-        group["items"].append(entry | {"html": draw(folder / entry["file"], entry["alt"])})
-    return {key: list(groups.values()) for key, groups in found.items()}
+def _get(settings: dict[str, Any], path: str) -> Any:
+    section, name = path.split(".")
+    return settings.get(section, {}).get(name)
 
 
-def _card(run: reading.Run) -> dict[str, Any]:
-    """Where a run comes from: its key names its settings, seed, code and data; and what it was trained on."""
-    card = reading.settings(run)
-    found = {name: str(card.get(name, "")) for name in ("key", "trained_on", "torch")}
-    return {"task": run.task, "method": run.method, "seed": run.seed, **found}
-
-
-def _dig(params: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path; None where there is none."""
-    value: Any = params
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _shown(value: Any) -> str:
-    """A setting as a reader writes it: 96 × 96, 1,200."""
-    if isinstance(value, list | tuple):
+def _text(value: Any) -> str:
+    """A setting for a reader: 96 × 96, 1,200."""
+    if isinstance(value, list):
         return " × ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Figures as parts of the page
+
+
+def _embed(reports: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the index with the HTML of its files."""
+    if "file" in entry:
+        draw = _svg if entry["file"].endswith(".svg") else _png
+        return entry | {"html": draw(existing(reports / entry["file"], "dacs figures"), entry["alt"])}
+    return entry | {"tiles": [tile if isinstance(tile, str) else _embed(reports, tile) for tile in entry["tiles"]]}
+
+
+def _svg(path: Path, alt: str) -> Markup:
+    """A plot whose ids are unique on the page, and whose font and colours are those of the page, light or dark."""
+    text = path.read_text()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.S)  # would hold for the whole page
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", text).replace("xlink:href", "href")
+    fixed = {names.INK: "ink", names.MUTED: "muted", names.GRID: "grid", names.PAPER: "paper", names.WORSE: "worse"}
+    for color, variable in (fixed | {light: name for name, (light, _) in names.page_colors().items()}).items():
+        text = text.replace(color, f"var(--{variable})")
+    box = re.search(r'viewBox="[^"]*"', text)
+    head = f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}">'
+    return Markup(re.sub(r"<svg[^>]*>", lambda _: head, text, count=1))
+
+
+def _png(path: Path, alt: str) -> Markup:
+    """An image as a data URI with its size, so that the page does not move while it loads."""
+    content = path.read_bytes()
+    with Image.open(BytesIO(content)) as image:
+        width, height = image.size
+    source = f"data:image/png;base64,{b64encode(content).decode()}"
+    return Markup('<img src="{}" alt="{}" width="{}" height="{}">').format(source, alt, width, height)

@@ -1,185 +1,179 @@
-"""The pictures: the mixed example, predictions beside the truth, and where road and sidewalk are taken for each other.
+"""Images of the report: mixed examples, predictions beside the ground truth, and confusions of road and sidewalk."""
 
-Each gives groups of tiles. A tile is pixels with words; tiles become PNGs for the page and one sheet for elsewhere.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
 from PIL import Image
 
 from dacs.errors import RunFailed
+from dacs.evaluation.confusion import count, predicted_as, scores
 from dacs.labels import IGNORE, NAMES
-from dacs.reporting import runs as reading
-from dacs.reporting.names import BACK, RIGHT, WRONG, method, task_title
-from dacs.reporting.runs import Frame, Run
-from dacs.reporting.scores import ROAD, SIDEWALK
-from dacs.reporting.style import painted
+from dacs.methods import method
+from dacs.reporting.data import ReportData, Run, existing, pixels, prepared_domain
+from dacs.reporting.names import target_of, task_title
+from dacs.reporting.style import Tile, Tiles
 
-TILE = 480  # pixels: smaller frames are enlarged by a whole number towards this width, larger ones shrunk to it
-CAPTIONS = {
-    "source": "source frame",
-    "source_label": "its label, known",
-    "mask": "mask: white is pasted",
-    "target": "target frame",
-    "pseudo": "its label, guessed by the teacher",
-    "mixed": "mixed frame",
-    "label": "mixed label",
-    "augmented": "what the student sees",
+ROAD, SIDEWALK = NAMES.index("road"), NAMES.index("sidewalk")
+MARKS = {  # ground truth and prediction → colour over the gray image, and what it means
+    (SIDEWALK, SIDEWALK): ((64, 132, 214), "sidewalk, correct"),
+    (SIDEWALK, ROAD): ((224, 82, 6), "sidewalk predicted as road"),
+    (ROAD, SIDEWALK): ((240, 200, 40), "road predicted as sidewalk"),
 }
-
-NOTES = {"augmented": "Its colours and sharpness are changed at random; what it must say is still the mixed label."}
-
-
-class Tile(NamedTuple):
-    """One picture with its words. Pixels are colours (height x width x 3) or train ids (height x width)."""
-
-    name: str  # of its file, within its group
-    pixels: np.ndarray
-    caption: str
-    alt: str
-    note: str = ""  # what else is to be said beside it
-
-
-def mixing(run: Run) -> list[Tile]:
-    """How a run made one of its training examples, in the order of the making."""
-    example, what = reading.mixing(run), f"{method(run.method).label}, {task_title(run.task)}"
-    tiles = []
-    for name, caption in CAPTIONS.items():
-        pixels = example[name]
-        shown = np.stack([pixels] * 3, axis=-1) if reading.MIXING[name] == "mask" else pixels
-        alt = f"{caption} ({what})"
-        if reading.MIXING[name] == "label":
-            alt += f": {_contents(pixels)}"
-        note = _pasted(example["label"], pixels) if name == "mask" else NOTES.get(name, "")
-        tiles.append(Tile(name, fitted(shown), caption, alt, note))
-    return tiles
+TILE = 480  # pixels: smaller images are enlarged by a whole number towards this width, larger ones reduced to it
+MIXING = {  # file of a mixed example → caption
+    "source": "source image",
+    "source_label": "ground truth of the source image",
+    "mask": "mask",
+    "target": "target image",
+    "pseudo": "pseudo-label of the target image",
+    "mixed": "mixed image",
+    "label": "mixed label",
+    "augmented": "input of the student",
+}
+AUGMENTED = "Colours and sharpness are changed at random; the label remains the mixed label."
 
 
-def predictions(runs: Sequence[Run], stem: str, frame: Frame) -> list[Tile]:
-    """One frame of the target, its truth where it is known, and what the student of each run says of it."""
-    image, truth = opened(frame)
-    tiles = [Tile("image", fitted(image), "target frame", f"Frame {stem} of the target")]
-    if truth is not None:
-        tiles.append(Tile("truth", fitted(truth), "truth", f"True label of {stem}: {_contents(truth)}"))
-    for run in runs:
-        said, label = _of_size(reading.prediction(run, stem), image, run, stem), method(run.method).label
-        right = "" if truth is None else _right(said, truth)
-        tiles.append(Tile(run.method, fitted(said), f"{label}{right}", f"{label}{right}, on {stem}: {_contents(said)}"))
-    return tiles
+class Example(NamedTuple):
+    """An image of the target and its ground truth, all of it ignored where the image is unlabelled."""
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
 
 
-def confusions(runs: Sequence[Run], stem: str, frame: Frame) -> list[Tile]:
-    """Where each run takes sidewalk for road, or road for sidewalk, painted on the grey frame, whose truth is known."""
-    image, truth = opened(frame)
-    assert truth is not None
-    tiles = [Tile("image", fitted(image), "target frame", f"Frame {stem} of the target")]
-    for run in runs:
-        said, label = _of_size(reading.prediction(run, stem), image, run, stem), method(run.method).label
-        lost = 100 * swapped(said, truth).sum() / max(1, (truth == SIDEWALK).sum())
-        caption = f"{label}: {lost:.0f} % called road"
-        tiles.append(Tile(run.method, fitted(marked(image, said, truth)), caption, f"Sidewalk of {stem}. {caption}"))
-    return tiles
+def mixing(data: ReportData) -> Iterator[Tiles]:
+    """One mixed example of the main method step by step, and the results of the other methods that mix."""
+    for task in data.tasks:
+        for run in sorted(data.examples(task), key=lambda run: run.method != data.main):
+            row = method(run.method)
+            if row.foreground == "nothing":
+                continue
+            heading, note = f"{task_title(task)}: {row.title}", _pasted_classes(run)
+            if run.method == data.main and row.foreground == "source":
+                tiles = [_mixing_tile(run, name) for name in MIXING]
+                yield Tiles(task, run.method, heading, [*tiles[:3], note, *tiles[3:], AUGMENTED], "mix")
+            else:
+                mask, *mixed = (_mixing_tile(run, name, f"{row.title}, ") for name in ("mask", "mixed", "label"))
+                yield Tiles(task, run.method, f"{heading}, for comparison", [mask, note, *mixed], "strip")
 
 
-def worst_frame(run: Run, frames: dict[str, Frame]) -> str | None:
-    """The frame in which a run calls most sidewalk road; None where no frame shows any."""
-    found = {
-        stem: int(swapped(reading.prediction(run, stem), reading.pixels(frame.label)).sum())
-        for stem, frame in frames.items()
-        if frame.label
-    }
-    worst = max(found, key=lambda stem: found[stem], default=None)
-    return worst if worst is not None and found[worst] else None
+def predictions(data: ReportData) -> Iterator[Tiles]:
+    """A few images of each target, their ground truth, and the predictions of each method's student."""
+    for task in data.tasks:
+        for number, example in enumerate(_examples(data, task)):
+            tiles = [_image_tile(example)]
+            if (example.label != IGNORE).any():
+                alt = f"Ground truth of {example.name}: {_contents(example.label)}"
+                tiles.append(Tile("label", resized(example.label), "ground truth", alt))
+            for run in data.examples(task):
+                predicted = _prediction(run, example)
+                caption = method(run.method).title + _accuracy(example.label, predicted)
+                alt = f"{caption}; prediction for {example.name}: {_contents(predicted)}"
+                tiles.append(Tile(run.method, resized(predicted), caption, alt))
+            yield Tiles(task, example.name, "" if number else task_title(task), tiles)
 
 
-def swapped(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Where sidewalk is called road."""
-    return (truth == SIDEWALK) & (said == ROAD)
+def confusions(data: ReportData) -> Iterator[Tiles]:
+    """Road and sidewalk in that one of the images in which all methods together predict most sidewalk as road."""
+    for task in data.tasks:
+        most, found = 0, list[Tiles]()
+        for example in _examples(data, task):
+            counts = {run: count(example.label, _prediction(run, example)) for run in data.examples(task)}
+            total = sum(int(matrix[SIDEWALK, ROAD]) for matrix in counts.values())
+            if total > most:
+                tiles = [_image_tile(example), *(_marked_tile(run, example, matrix) for run, matrix in counts.items())]
+                most, found = total, [Tiles(task, example.name, f"{task_title(task)}: an example", tiles)]
+        yield from found
 
 
-def marked(image: np.ndarray, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The frame in grey; sidewalk blue where it is found and orange where it is called road; yellow the reverse."""
+def marked(image: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The image in gray with the colours of `MARKS`."""
     canvas = np.repeat(0.5 * image.mean(axis=-1, keepdims=True) + 90, 3, axis=-1)
-    for where, color in (
-        ((truth == SIDEWALK) & (said == SIDEWALK), RIGHT),
-        (swapped(said, truth), WRONG),
-        ((truth == ROAD) & (said == SIDEWALK), BACK),
-    ):
+    for (actual, found), (color, _) in MARKS.items():
+        where = (label == actual) & (predicted == found)
         canvas[where] = 0.2 * canvas[where] + 0.8 * np.array(color)
     return canvas.round().astype(np.uint8)
 
 
-def right_share(said: np.ndarray, truth: np.ndarray) -> float:
-    """Percent of the counted pixels of a frame that are right."""
-    counted = truth != IGNORE
-    return 100 * float((said == truth)[counted].mean()) if counted.any() else float("nan")
-
-
-def opened(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and train ids of a frame."""
-    image = reading.pixels(reading.made(frame.image, "dacs remap"))
-    return image, reading.pixels(reading.made(frame.label, "dacs remap")) if frame.label else None
-
-
-def fitted(pixels: np.ndarray) -> np.ndarray:
-    """A small picture enlarged by whole pixels, a large one shrunk, to about `TILE` pixels of width."""
-    height, width = pixels.shape[:2]
-    factor = max(1, TILE // width)
+def resized(image: np.ndarray) -> np.ndarray:
+    """A small image enlarged by whole pixels, a large one reduced, to about `TILE` pixels of width."""
+    height, width = image.shape[:2]
     if width <= TILE:
-        return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    how = Image.Resampling.NEAREST if pixels.ndim == 2 else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(pixels).resize((TILE, round(height * TILE / width)), how))
+        return image.repeat(TILE // width, axis=0).repeat(TILE // width, axis=1)
+    how = Image.Resampling.NEAREST if image.ndim == 2 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize((TILE, round(height * TILE / width)), how))
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], title: str, width: float = 11.0) -> Figure:
-    """Rows of tiles (None: left empty) with their captions as one picture; width in inches."""
-    columns, line, gap = max(len(row) for row in rows), 0.26, 0.08
-    side = (width - gap) / columns - gap
-    heights = [max(side * tile.pixels.shape[0] / tile.pixels.shape[1] for tile in row if tile) for row in rows]
-    tall = line + sum(heights) + (line + gap) * len(rows)
-    figure, top = Figure(figsize=(width, tall)), tall - line
-    figure.set_layout_engine("none")
-    figure.text(gap / width, 1 - 0.06 / tall, title, va="top", weight="bold", fontsize=10)
-    for tiles, height in zip(rows, heights, strict=True):
-        for column, tile in enumerate(tiles):
-            if tile is not None:
-                left, bottom = gap + column * (side + gap), top - line - height
-                axes = figure.add_axes((left / width, bottom / tall, side / width, height / tall))
-                axes.imshow(painted(tile.pixels) if tile.pixels.ndim == 2 else tile.pixels, interpolation="nearest")
-                axes.set_axis_off()
-                axes.set_title(tile.caption, fontsize=8.5, pad=3)
-        top -= line + height + gap
-    return figure
+def _mixing_file(run: Run, name: str) -> np.ndarray:
+    return pixels(existing(run.folder.mixing / f"{name}.png", run.made_by))
 
 
-def _of_size(said: np.ndarray, image: np.ndarray, run: Run, stem: str) -> np.ndarray:
-    """The prediction, refused where it was not made for this frame."""
-    if said.shape != image.shape[:2]:
+def _mixing_tile(run: Run, name: str, prefix: str = "") -> Tile:
+    image, alt = _mixing_file(run, name), f"{MIXING[name]} ({method(run.method).title}, {task_title(run.task)})"
+    if name == "mask":
+        image = np.stack([image] * 3, axis=-1)
+    elif image.ndim == 2:
+        alt += f": {_contents(image)}"
+    return Tile(name, resized(image), prefix + MIXING[name], alt)
+
+
+def _pasted_classes(run: Run) -> str:
+    """How much is pasted into a mixed image, and which classes."""
+    mask, label = _mixing_file(run, "mask") > 0, _mixing_file(run, "label")
+    names = [NAMES[index] for index in np.unique(label[mask & (label != IGNORE)])]
+    return f"{100 * mask.mean():.0f} % of the image is pasted (white)" + (f": {', '.join(names)}." if names else ".")
+
+
+def _examples(data: ReportData, task: str) -> list[Example]:
+    """The first images, by name, of the measured split whose predictions all these runs have kept."""
+    folders = [existing(run.folder.evaluation.predictions, run.evaluated_by) for run in data.examples(task)]
+    kept = set.intersection(*({path.stem for path in folder.glob("*.png")} for folder in folders))
+    command = f"dacs remap --domain {target_of(task)}"
+    index = existing(prepared_domain(data.prepared, target_of(task)).measured.index, command)
+    rows = {Path(row["image"]).stem: row for row in pd.read_csv(index, dtype=str).to_dict("records")}
+    examples = []
+    for name in sorted(kept & {*rows})[: data.frames]:
+        image = pixels(existing(index.parent / rows[name]["image"], command))
+        label = np.full(image.shape[:2], IGNORE, np.uint8)
+        if "label" in rows[name]:
+            label = pixels(existing(index.parent / rows[name]["label"], command))
+        examples.append(Example(name, image, label))
+    return examples
+
+
+def _prediction(run: Run, example: Example) -> np.ndarray:
+    """Train ids that the student of a run predicts. Raises RunFailed where they are of another size than the image."""
+    path = run.folder.evaluation.predictions / f"{example.name}.png"
+    predicted = pixels(path)
+    if predicted.shape != example.image.shape[:2]:
         raise RunFailed(
-            f"{run.folder}/evaluation/predictions/{stem}.png: size {said.shape}, expected {image.shape[:2]}.\n"
-            f"Run 'dacs evaluate --run {run.folder}' again."
+            f"{path}: size {predicted.shape}, expected {example.image.shape[:2]}.\nRun '{run.evaluated_by}' again."
         )
-    return said
+    return predicted
 
 
-def _right(said: np.ndarray, truth: np.ndarray) -> str:
-    """How much is right, in words; nothing where nothing counts."""
-    share = right_share(said, truth)
-    return f": {share:.0f} % right" if np.isfinite(share) else ""
+def _marked_tile(run: Run, example: Example, counts: np.ndarray) -> Tile:
+    share = predicted_as(counts, "sidewalk", "road")
+    caption = f"{method(run.method).title}: {share:.0f} % of the sidewalk as road"
+    image = marked(example.image, example.label, _prediction(run, example))
+    return Tile(run.method, resized(image), caption, f"{example.name}, {caption}")
 
 
-def _pasted(label: np.ndarray, mask: np.ndarray) -> str:
-    """What was pasted into a mixed label."""
-    drawn = np.unique(label[(mask > 0) & (label != IGNORE)])
-    share = f"{100 * float((mask > 0).mean()):.0f} % of the frame is pasted"
-    return f"{share}: {', '.join(NAMES[index] for index in drawn)}." if len(drawn) else f"{share}."
+def _image_tile(example: Example) -> Tile:
+    return Tile("image", resized(example.image), "target image", f"Image {example.name} of the target")
+
+
+def _accuracy(label: np.ndarray, predicted: np.ndarray) -> str:
+    """How much of a prediction is correct, as the end of a caption; empty where there is no ground truth."""
+    accuracy = scores(count(label, predicted))["accuracy"]
+    return "" if accuracy is None else f": {accuracy:.0f} % correct"
 
 
 def _contents(train_ids: np.ndarray) -> str:
-    """The classes of a label, the largest first, for those who cannot see it."""
+    """The classes of a label, the largest first."""
     counts = np.bincount(train_ids.ravel(), minlength=256)[: len(NAMES)]
     found = [NAMES[index] for index in np.argsort(-counts, kind="stable") if counts[index]]
-    return ", ".join(found[:6]) or "nothing that counts"
+    return ", ".join(found[:6]) or "only ignored pixels"

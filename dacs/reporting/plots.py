@@ -1,150 +1,195 @@
-"""The plots of scores, one message each: from tables to a figure and a sentence for those who cannot see it."""
+"""Plots of scores and of the similarity of domains, one message each, with a sentence for screen readers."""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dacs.labels import CLASS_SETS, CLASSES, NAMES
+from dacs.labels import CLASS_SETS, CLASSES
+from dacs.methods import METHODS
+from dacs.reporting.data import ReportData
 from dacs.reporting.names import (
-    INK,
+    GRID,
     MUTED,
     PAPER,
     WORSE,
     class_set,
-    method,
-    ordered,
+    domain_colors,
+    domain_title,
     signed,
+    target_of,
     task_title,
 )
-from dacs.reporting.style import WIDTH, key, plot, rows
+from dacs.reporting.style import WIDTH, Plot, annotate, annotate_change, label_rows, legend, plot
+from dacs.reporting.tables import MEASURES, gains
 
 
-def miou(task: str, scores: pd.DataFrame) -> tuple[Figure, str]:
-    """Each method's mIoU: a dot for the mean, a bar from the worst to the best seed, and the gain over source-only."""
-    names, column = ordered(list(scores["method"].unique())), f"miou{class_set(task)}"
-    values = {name: scores.loc[scores["method"] == name, column].to_numpy() for name in names}
-    means = {name: round(float(np.mean(seeds)), 2) for name, seeds in values.items()}  # as metrics.json has them
-    figure, axes = plot(0.95 + 0.36 * len(names))
-    rows(axes, [method(name).label for name in names])
-    low, high = min(seeds.min() for seeds in values.values()), max(seeds.max() for seeds in values.values())
-    axes.set_xlim(max(0, low - 0.1 * (high - low) - 1), high + 0.25 * (high - low) + 3)
-    base = means.get("source")
-    for row, name in enumerate(names):
-        _dot(axes, row, values[name], method(name).color)
-        axes.annotate(
-            f"{means[name]:.1f}",
-            (values[name].max(), row),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
+def miou(data: ReportData) -> Iterator[Plot]:
+    """mIoU of each method: the mean, the range and the single seeds, and the gain over source-only training."""
+    for task in data.measured:
+        column = f"miou{class_set(task)}"
+        means = data.table("summary", task).set_index("method")[column].round(2)  # as metrics.json has them
+        seeds = data.table("scores", task).groupby("method", sort=False)[column]
+        low, high = seeds.min(), seeds.max()
+        figure, axes = plot(0.95 + 0.36 * len(means), task_title(task))
+        label_rows(axes, [METHODS[name].title for name in means.index])
+        for row, (name, values) in enumerate(seeds):
+            color = METHODS[str(name)].color
+            if len(values) > 1:
+                axes.plot([low[name], high[name]], [row, row], color=color, alpha=0.3, linewidth=7)
+                axes.plot(values, [row] * len(values), "|", color=color, markersize=7, zorder=3)
+            axes.plot(means[name], row, "o", color=color, markersize=8, zorder=4)
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
+            annotate(axes, f"{means[name]:.1f}", high[name], row, 9, bbox=box)
+            if "source" in means and name != "source":
+                annotate_change(axes, row, means[name] - means["source"])
+        if "source" in means:
+            axes.axvline(means["source"], color=METHODS["source"].color, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+            axes.text(1.02, -0.75, "gain", transform=axes.get_yaxis_transform(), va="center", color=MUTED)
+        spread = high.max() - low.min()
+        axes.set_xlim(max(0, low.min() - 0.1 * spread - 1), high.max() + 0.25 * spread + 3)
+        axes.set_xlabel(f"mIoU over {class_set(task)} classes, %")
+        listed = ", ".join(f"{METHODS[str(name)].title} {value:.1f}" for name, value in means.items())
+        yield Plot(task, figure, f"mIoU over {class_set(task)} classes on {task_title(task)}, in percent: {listed}.")
+
+
+def classes(data: ReportData) -> Iterator[Plot]:
+    """IoU of each class, from source-only training to the main method; the greatest gain is on top."""
+    main = data.main
+    if main is None or "source" not in data.methods:
+        return
+    for task in data.measured:
+        table = data.table("iou", task).pivot_table(index="class", columns="method", values="iou", dropna=False)
+        table = table.loc[[CLASSES[index].name for index in CLASS_SETS[class_set(task)]]]
+        table["gain"] = table[main] - table["source"]
+        table = table.sort_values("gain", ascending=False, kind="stable")
+        figure, axes = plot(1.0 + 0.21 * len(table), task_title(task))
+        _dumbbells(axes, table, main)
+        legend(axes)
+        best, worst = table["gain"].idxmax(), table["gain"].idxmin()
+        yield Plot(
+            task,
+            figure,
+            f"IoU of each class on {task_title(task)}, source only and {METHODS[main].title}:"
+            f" {(table['gain'] > 0).sum()} of {len(table)} classes improve;"
+            f" the largest change is {signed(table['gain'].max())} ({best}),"
+            f" the smallest {signed(table['gain'].min())} ({worst}).",
         )
-        if base is not None and name != "source":
-            _gain(axes, row, means[name] - base)
-    if base is not None:
-        axes.axvline(base, color=method("source").color, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-        axes.text(1.02, -0.75, "gain", transform=axes.get_yaxis_transform(), va="center", color=MUTED)
-    axes.set_title(task_title(task), weight="bold", pad=12)
-    axes.set_xlabel(f"mIoU over {class_set(task)} classes, %")
-    listed = ", ".join(f"{method(name).label} {means[name]:.1f}" for name in names)
-    return figure, f"mIoU over {class_set(task)} classes on {task_title(task)}, in percent: {listed}."
 
 
-def classes(task: str, iou: pd.DataFrame, hero: str) -> tuple[Figure, str]:
-    """Each class as a line from source-only to the method the report is about, the greatest gain on top."""
-    table = iou.pivot_table(index="class", columns="method", values="iou", dropna=False)
-    table = table.reindex([NAMES[index] for index in CLASS_SETS[class_set(task)]])
-    table["gain"] = table[hero] - table["source"]
-    table = table.sort_values("gain", ascending=False, na_position="last", kind="stable")
-    figure, axes = plot(1.0 + 0.21 * len(table))
-    rows(axes, [str(name) for name in table.index])
-    axes.tick_params(axis="y", pad=13)
+def _dumbbells(axes: Axes, table: pd.DataFrame, main: str) -> None:
+    """A row for each class: source-only training (hollow), the main method (full), and the change between them."""
+    rows = range(len(table))
+    label_rows(axes, list(table.index))
+    axes.tick_params(axis="y", pad=17)
     colors = {label.name: np.array(label.color) / 255 for label in CLASSES}
-    for row, (name, before, after, gain) in enumerate(
-        table[["source", hero, "gain"]].itertuples(index=True, name=None)
-    ):
-        axes.plot(
-            -0.028, row, "s", color=colors[name], transform=axes.get_yaxis_transform(), clip_on=False, markersize=6
-        )
-        _dumbbell(axes, row, before, after, gain, hero)
+    for row, name in enumerate(table.index):
+        square = axes.plot(-0.043, row, "s", color=colors[name], transform=axes.get_yaxis_transform(), clip_on=False)[0]
+        square.set(markeredgecolor=MUTED, markeredgewidth=0.5)
+    bars = [METHODS[main].color if gain >= 0 else WORSE for gain in table["gain"]]
+    axes.hlines(rows, table["source"], table[main], colors=bars, linewidth=2.5, alpha=0.55)
+    for name, face, size in (("source", PAPER, 6), (main, METHODS[main].color, 6.5)):
+        dots = axes.plot(table[name], rows, "o", label=METHODS[name].title, clip_on=False, zorder=3)[0]
+        dots.set(markerfacecolor=face, markeredgecolor=METHODS[name].color, markersize=size)
+    for row, gain in enumerate(table["gain"]):
+        annotate_change(axes, row, gain)
     axes.set_xlim(0, 100)
     axes.set_xlabel("IoU, %")
-    axes.set_title(task_title(task), weight="bold", pad=20)
-    key(axes, {"source only": (method("source").color, PAPER), method(hero).label: (method(hero).color,) * 2})
-    better = int((table["gain"] > 0).sum())
-    best, worst = table["gain"].idxmax(), table["gain"].idxmin()
-    return figure, (
-        f"IoU of each class on {task_title(task)}, source only against {method(hero).label}: {better} of {len(table)}"
-        f" classes are better; {best} changes most for the better ({signed(table['gain'].max())}),"
-        f" {worst} least ({signed(table['gain'].min())})."
-    )
 
 
-def conflation(task: str, table: pd.DataFrame) -> tuple[Figure, str]:
-    """Two bars for each method: sidewalk taken for road, and road for sidewalk."""
-    names = ordered(list(table["method"].unique()))
-    means = table.groupby("method")[["sidewalk_called_road", "road_called_sidewalk"]].mean().reindex(names)
-    figure = Figure(figsize=(WIDTH, 0.95 + 0.32 * len(names)))
-    panes = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.14})
-    for axes, (column, title) in zip(
-        panes,
-        {"sidewalk_called_road": "sidewalk called road", "road_called_sidewalk": "road called sidewalk"}.items(),
-        strict=True,
-    ):
-        rows(axes, [method(name).label for name in names])
-        axes.grid(visible=False)
-        axes.barh(range(len(names)), means[column], height=0.55, color=[method(name).color for name in names])
-        for row, value in enumerate(means[column]):
-            axes.annotate(_percent(value), (np.nan_to_num(value), row), (4, 0), textcoords="offset points", va="center")
-        axes.axvline(0, color=MUTED, linewidth=0.8)
-        axes.set_xlim(0, max(5.0, 1.42 * float(np.nan_to_num(means.to_numpy()).max())))
-        axes.set_xticks([])
-        axes.set_title(title, loc="left")
-    figure.suptitle(task_title(task), x=0.01, ha="left", weight="bold", fontsize=9.5)
-    listed = "; ".join(
-        f"{method(str(name)).label} {_percent(wrong)} and {_percent(back)}" for name, wrong, back in means.itertuples()
-    )
-    return (
-        figure,
-        f"Share of true sidewalk called road, and of true road called sidewalk, on {task_title(task)}: {listed}.",
-    )
+def conflation(data: ReportData) -> Iterator[Plot]:
+    """Two bars for each method: sidewalk that is predicted as road, and road that is predicted as sidewalk."""
+    columns = {"sidewalk_called_road": "sidewalk as road", "road_called_sidewalk": "road as sidewalk"}
+    for task in data.measured:
+        means = data.table("conflation", task).groupby("method", sort=False)[list(columns)].mean()
+        rows = [METHODS[str(name)] for name in means.index]
+        figure = Figure(figsize=(WIDTH, 0.95 + 0.32 * len(rows)))
+        figure.suptitle(task_title(task), x=0.01, ha="left", weight="bold", fontsize=9.5)
+        limit = max(5.0, 1.42 * float(means.fillna(0).to_numpy().max()))
+        for axes, (column, title) in zip(figure.subplots(1, 2, sharey=True), columns.items(), strict=True):
+            _bars(axes, [row.title for row in rows], means[column], [row.color for row in rows])
+            for row, value in enumerate(means[column]):
+                annotate(axes, _percent(value), np.nan_to_num(value), row)
+            axes.set_xlim(0, limit)
+            axes.set_title(title)
+        pairs = zip(rows, means.itertuples(index=False), strict=True)
+        listed = "; ".join(f"{row.title} {_percent(first)} and {_percent(second)}" for row, (first, second) in pairs)
+        alt = f"Sidewalk predicted as road and road predicted as sidewalk on {task_title(task)}: {listed}."
+        yield Plot(task, figure, alt)
 
 
-def _dot(axes: Axes, row: int, seeds: np.ndarray, color: str) -> None:
-    """A mean with its seeds around it; one seed is just a dot."""
-    if len(seeds) > 1:
-        axes.plot([seeds.min(), seeds.max()], [row, row], color=color, alpha=0.3, linewidth=7, zorder=2)
-        axes.plot(seeds, [row] * len(seeds), "|", color=color, markersize=7, zorder=3)
-    axes.plot(seeds.mean(), row, "o", color=color, markersize=8, zorder=4)
+def similarity(data: ReportData) -> Iterator[Plot]:
+    """Distances of the sources to each target by four measures, and the gain of the main method from each source."""
+    for target in dict.fromkeys(map(target_of, data.tasks)):
+        table = data.tables["similarity"].query("target == @target")
+        wide = table.pivot_table(index="measure", columns="source", values="distance", sort=False).dropna()
+        wide = wide.rename(index=MEASURES)
+        gained = gains(data.tables["summary"], target)
+        ratios = [4.6, 0.6 + len(gained)] if gained else [1]
+        figure = Figure(figsize=(WIDTH, 0.82 + 0.37 * len(wide) + (0.4 + 0.3 * len(gained) if gained else 0)))
+        panes = figure.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        _distances(panes[0], wide)
+        panes[0].set_title(f"distance to {domain_title(target)} (0: equal)", pad=20)
+        listed = [
+            f"{domain_title(str(source))} " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+            for source, values in wide.items()
+        ]
+        alt = f"Distance of each source to {domain_title(target)}: {'; '.join(listed)}."
+        if gained and data.main:
+            _gains(panes[1], gained)
+            panes[1].set_title(f"gain of {METHODS[data.main].title} over source only, points of mIoU16")
+            listed = [f"{domain_title(source)} {signed(value)}" for source, value in gained.items()]
+            alt += f" Gain of {METHODS[data.main].title} in points: {', '.join(listed)}."
+        yield Plot(target, figure, alt, comparison(target, wide, gained))
 
 
-def _dumbbell(axes: Axes, row: int, before: float, after: float, gain: float, hero: str) -> None:
-    """Before (hollow) to after (full), and the change at the right edge."""
-    side = axes.get_yaxis_transform()
-    if not np.isfinite(gain):
-        axes.text(1.02, row, "absent", transform=side, va="center", color=MUTED)
-        return
-    color = method(hero).color if gain >= 0 else WORSE
-    axes.plot([before, after], [row, row], color=color, linewidth=2.5, alpha=0.55, zorder=2)
-    axes.plot(
-        before,
-        row,
-        "o",
-        markerfacecolor=PAPER,
-        markeredgecolor=method("source").color,
-        markersize=6,
-        zorder=3,
-        clip_on=False,
-    )
-    axes.plot(after, row, "o", color=method(hero).color, markersize=6.5, zorder=4, clip_on=False)
-    _gain(axes, row, gain)
+def comparison(target: str, wide: pd.DataFrame, gained: dict[str, float]) -> str:
+    """Whether the closer of two sources also gives the larger gain; empty where there are not two.
+
+    `wide` has a row for each measure and a column for each source.
+    """
+    if len(wide.columns) != 2:
+        return ""
+    first, second = wide.columns
+    near, far = (first, second) if 2 * (wide[first] < wide[second]).sum() >= len(wide) else (second, first)
+    wins = int((wide[near] < wide[far]).sum())
+    if 2 * wins == len(wide):
+        return f"Neither source is closer to {domain_title(target)}: each is by {wins} of {len(wide)} measures."
+    text = f"{domain_title(near)} is closer to {domain_title(target)} by {wins} of {len(wide)} measures."
+    if near not in gained or far not in gained:
+        return text
+    return f"{text} The gain from it is {'larger' if gained[near] > gained[far] else 'not larger'}."
 
 
-def _gain(axes: Axes, row: int, gain: float) -> None:
-    """A change at the right edge of a row."""
-    side, color = axes.get_yaxis_transform(), INK if gain >= 0 else WORSE
-    axes.text(1.02, row, signed(gain), transform=side, va="center", color=color)
+def _distances(axes: Axes, wide: pd.DataFrame) -> None:
+    """A row for each measure, a dot for each source."""
+    rows, colors = range(len(wide)), domain_colors(wide.columns)
+    label_rows(axes, list(wide.index))
+    axes.hlines(rows, wide.min(axis=1), wide.max(axis=1), colors=GRID, linewidth=4, zorder=1)
+    for source, values in wide.items():
+        axes.plot(values, rows, "o", color=colors[str(source)], markersize=8, label=domain_title(str(source)))
+    axes.set_xlim(0, 1.12 * float(wide.to_numpy().max()) or 1)
+    legend(axes)
+
+
+def _gains(axes: Axes, gained: dict[str, float]) -> None:
+    """A bar for each source."""
+    values, colors = list(gained.values()), domain_colors(gained)
+    _bars(axes, [domain_title(source) for source in gained], values, [colors[source] for source in gained])
+    for row, value in enumerate(values):
+        annotate(axes, signed(value), max(value, 0), row)
+    axes.set_xlim(min(0, *values, 0), 1.25 * max(1, *values, 1))
+
+
+def _bars(axes: Axes, labels: Sequence[str], values: Sequence[float] | pd.Series, colors: Sequence[str]) -> None:
+    """Horizontal bars from a line at 0, without an axis: their values stand beside them."""
+    label_rows(axes, labels)
+    axes.grid(visible=False)
+    axes.barh(range(len(labels)), values, height=0.55, color=colors)
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes.set_xticks([])
 
 
 def _percent(value: float) -> str:

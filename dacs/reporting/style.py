@@ -1,10 +1,9 @@
-"""The look of every figure, and how a figure becomes the same bytes each time."""
+"""What figures are made of, their common style, and how they are written: the same bytes each time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -12,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dacs.files import write_bytes
 from dacs.labels import palette
-from dacs.reporting.names import GRID, INK, MUTED, PAPER
+from dacs.reporting.names import GRID, INK, MUTED, PAPER, WORSE, signed
 
-WIDTH = 4.8  # inches of every plot: two stand side by side on a desk, one fills a phone
+WIDTH = 4.8  # inches of every plot: two stand side by side on a wide page, one fills a phone
 
-LOOK: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.facecolor": PAPER,
     "axes.facecolor": "none",
@@ -36,6 +34,10 @@ LOOK: dict[Any, Any] = {
     "grid.linewidth": 0.8,
     "font.size": 9,
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "legend.borderpad": 0,
+    "legend.frameon": False,
+    "legend.handletextpad": 0,
+    "legend.labelcolor": "mec",
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": INK,
@@ -49,73 +51,118 @@ LOOK: dict[Any, Any] = {
 }
 
 
+class Plot(NamedTuple):
+    """A figure that becomes an SVG."""
+
+    subject: str  # the task or domain that it is about
+    figure: Figure
+    alt: str  # what it shows, for screen readers
+    caption: str = ""  # below it on the page
+
+
+class Tile(NamedTuple):
+    """A small image with its caption: colours (height x width x 3) or train ids (height x width)."""
+
+    name: str  # of its file
+    pixels: np.ndarray
+    caption: str
+    alt: str
+
+
+class Tiles(NamedTuple):
+    """Images that belong together, and texts between them."""
+
+    subject: str  # the task or domain that they are about
+    name: str  # different for each group of a figure and subject
+    heading: str
+    items: Sequence[Tile | str]
+    layout: str = ""  # CSS class of the grid: "mix" fills two rows column by column, "strip" has five columns
+
+    @property
+    def rows(self) -> list[list[Tile | None]]:
+        """The images as rows of one picture; None: left empty."""
+        items = [item if isinstance(item, Tile) else None for item in self.items]
+        return [items[::2], items[1::2]] if self.layout == "mix" else [[item for item in items if item]]
+
+
 @contextmanager
-def look() -> Iterator[None]:
-    """Figures drawn and saved inside have the house's look, whatever the user's own matplotlib settings."""
+def style() -> Iterator[None]:
+    """Figures drawn and saved inside have the common style, whatever the user's own matplotlib settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(LOOK)
+        matplotlib.rcParams.update(STYLE)
         yield
 
 
-def plot(height: float) -> tuple[Figure, Axes]:
+def plot(height: float, title: str) -> tuple[Figure, Axes]:
     """A figure of the common width with one pair of axes; height in inches."""
     figure = Figure(figsize=(WIDTH, height))
-    return figure, figure.add_subplot()
+    axes = figure.add_subplot()
+    axes.set_title(title, weight="bold", pad=20)  # above the legend
+    return figure, axes
 
 
-def rows(axes: Axes, labels: list[str]) -> None:
-    """Label the rows of a plot from top to bottom, a faint line along each."""
+def label_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Label the rows of a plot from top to bottom, with a faint line along each."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y")
     axes.spines["bottom"].set_visible(False)
 
 
-def key(axes: Axes, entries: dict[str, tuple[str, str]]) -> None:
-    """What the dots are, in one line above the axes: label → colours of edge and face."""
-    for column, (label, (edge, face)) in enumerate(entries.items()):
-        x = 0.012 + 0.32 * column
-        axes.plot(
-            x,
-            1.03,
-            "o",
-            transform=axes.transAxes,
-            clip_on=False,
-            markersize=6.5,
-            markeredgecolor=edge,
-            markerfacecolor=face,
-        )
-        axes.annotate(
-            label, (x, 1.03), (7, 0), xycoords="axes fraction", textcoords="offset points", va="center", color=edge
-        )
+def annotate(axes: Axes, text: str, x: float, y: float, offset: float = 4, **kwargs: Any) -> None:
+    """Text right of a point; offset in points."""
+    axes.annotate(text, (x, y), (offset, 0), textcoords="offset points", va="center", **kwargs)
 
 
-def save_plot(figure: Figure, path: Path) -> None:
-    """SVG without date or maker."""
+def annotate_change(axes: Axes, row: int, change: float) -> None:
+    """The change of a row in points, right of the axes."""
+    text, color = (signed(change), INK if change >= 0 else WORSE) if np.isfinite(change) else ("absent", MUTED)
+    axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", color=color)
+
+
+def legend(axes: Axes) -> None:
+    """One line above the axes, in the colours of the markers."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=4)
+
+
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG without date or maker."""
     buffer = BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     lines = buffer.getvalue().decode().splitlines()
-    write_bytes(path, ("\n".join(line.rstrip() for line in lines) + "\n").encode())
+    return ("\n".join(line.rstrip() for line in lines) + "\n").encode()
 
 
-def save_sheet(figure: Figure, path: Path, dpi: int) -> None:
-    """PNG of a figure that holds pictures."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
-
-
-def save_tile(pixels: np.ndarray, path: Path) -> None:
-    """PNG of a picture (height x width x 3), or of train ids (height x width) with the official palette."""
-    image = Image.fromarray(pixels)
-    if pixels.ndim == 2:
+def png(tile: np.ndarray) -> bytes:
+    """PNG of an image (height x width x 3), or of train ids (height x width) with their palette."""
+    image = Image.fromarray(tile)
+    if tile.ndim == 2:
         image.putpalette(palette().tobytes())
     buffer = BytesIO()
     image.save(buffer, format="PNG", compress_level=6)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def painted(train_ids: np.ndarray) -> np.ndarray:
-    """Train ids in the official colours: height x width x 3; ignored pixels are black."""
-    return palette()[train_ids]
+def sheet(rows: Sequence[Sequence[Tile | None]], title: str, dpi: int, width: float = 11.0) -> bytes:
+    """Rows of tiles with their captions as one PNG, for slides and papers; width in inches."""
+    columns, line, gap = max(map(len, rows)), 0.26, 0.08
+    side = (width - gap) / columns - gap
+    heights = [max(side * tile.pixels.shape[0] / tile.pixels.shape[1] for tile in row if tile) for row in rows]
+    tall = line + sum(heights) + (line + gap) * len(rows)
+    figure, top = Figure(figsize=(width, tall)), tall - line
+    figure.set_layout_engine("none")
+    figure.text(gap / width, 1 - 0.06 / tall, title, va="top", weight="bold", fontsize=10)
+    for tiles, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(tiles):
+            if tile is not None:
+                left, bottom = gap + column * (side + gap), top - line - height
+                axes = figure.add_axes((left / width, bottom / tall, side / width, height / tall))
+                image = palette()[tile.pixels] if tile.pixels.ndim == 2 else tile.pixels
+                axes.imshow(image, interpolation="nearest")
+                axes.set_axis_off()
+                axes.set_title(tile.caption, fontsize=8.5, pad=3)
+        top -= line + height + gap
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
