@@ -1,11 +1,14 @@
-"""What a person is told when something is wrong, and the exit code the shell sees.
+"""Errors with a message for the person and an exit code for the shell.
 
 Each message says what was found, what was expected, and what to do next; the first line can stand alone.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class DacsError(Exception):
-    """An error with words for the person; anything else that escapes is a bug."""
+    """An error with a message for the person; anything else that escapes is a bug."""
 
     exit_code = 1
 
@@ -23,6 +26,13 @@ class BadRequest(DacsError):
 
 
 class Interrupted(DacsError):
-    """Stopped from outside with a checkpoint on disk: the same command goes on from there."""
+    """Stopped from outside with a checkpoint on disk: the same command resumes from there."""
 
     exit_code = 75
+
+
+def nearest(word: object, valid: Iterable[object]) -> str:
+    """The valid name nearest to `word`, or all of them, as the end of a message."""
+    names = [str(name) for name in valid]
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""The one value that travels through the method: labelled frames, and how sure we are of their labels."""
+"""The value that is passed through the method: images with labels, and the confidence in these labels."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ Logits = Float[Tensor, "batch classes height width"]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Frames with a label and a confidence for each pixel; 1 where the label is the truth."""
+class LabelledImages:
+    """Images with a label and a confidence for each pixel; 1 where the label is ground truth."""
 
-    image: Images
-    label: Labels
+    images: Images
+    labels: Labels
     confidence: Confidence

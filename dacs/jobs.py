@@ -1,0 +1,164 @@
+"""What each job is given of params.yaml, and which runs it asks for.
+
+A job depends on its own settings and on nothing else, so an edit redoes the jobs that it concerns and no other.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dacs.datasets.base import DataSet
+from dacs.datasets.registry import dataset
+from dacs.files import write_text
+from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.methods import method as method_row
+from dacs.provenance import canonical, short_digest
+from dacs.settings import (
+    Adapt,
+    DownloadJob,
+    EvaluateJob,
+    FiguresJob,
+    Params,
+    RemapJob,
+    ReportJob,
+    RunSettings,
+    Section,
+    WorldJob,
+    identity,
+)
+
+WORLD = {  # domain → split → its key in world.frames
+    "gta5": {"train": "gta5"},
+    "synthia": {"train": "synthia"},
+    "cityscapes": {"train": "cityscapes_train", "val": "cityscapes_val"},
+}
+JOB_FILES = Path(".cache/settings")
+
+
+def job_of(params: Params, verb: str, *, domain: str = "", method: str = "") -> Section:
+    """The settings that one job of `verb` depends on, and nothing else."""
+    return JOBS[verb](params, domain, method)
+
+
+def job_file(job: Section) -> str:
+    """Write the settings of a job to a file named by a digest of those that have an effect; return its path.
+
+    Snakemake compares the path with that of the last run, so a setting without effect redoes nothing.
+    """
+    path = JOB_FILES / f"{short_digest(type(job).__name__, canonical(identity(job)))}.json"
+    text = canonical(job.model_dump(mode="json", exclude_none=True)) + "\n"
+    if not path.exists() or path.read_text() != text:
+        write_text(path, text)
+    return str(path)
+
+
+def _world_job(params: Params, domain: str, method: str) -> WorldJob:
+    frames = params.world.frames.model_dump()
+    counts = {split: frames[key] for split, key in WORLD[domain].items()}
+    return WorldJob(domain=domain, seed=params.world.seed, scale=params.world.scale, frames=counts)
+
+
+def _download_job(params: Params, domain: str, method: str) -> DownloadJob:
+    if domain in params.domains:
+        return DownloadJob(domain=domain, source="custom", custom=params.domains[domain])
+    data = params.data.model_dump(exclude={"sources", "accept_terms"})
+    accepted = domain in params.data.accept_terms
+    return DownloadJob(domain=domain, source=origin(params, domain), accepted=accepted, **data)
+
+
+def _remap_job(params: Params, domain: str, method: str) -> RemapJob:
+    custom = params.domains.get(domain)
+    part = params.data.gta5_frames if domain == "gta5" else "all"
+    size = custom.size if custom else params.remap.sizes[domain]
+    remap = params.remap
+    return RemapJob(domain=domain, size=size, resample=remap.resample, images=remap.images, custom=custom, part=part)
+
+
+def run_settings(params: Params, domain: str, method: str) -> RunSettings:
+    """The settings of one run of a method."""
+    if not method_row(method).adapts:
+        return RunSettings(model=params.model, loop=params.loop, train=params.train)
+    adapt = Adapt.model_validate({**params.adapt.model_dump(), **params.methods.get(method, {})}, strict=False)
+    return RunSettings(model=params.model, loop=params.loop, adapt=adapt)
+
+
+def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:
+    custom = params.domains.get(domain)
+    absent = custom.absent if custom else []
+    evaluate = params.evaluate.model_dump()
+    return EvaluateJob(**evaluate, frames=params.figures.frames, absent=absent, device=params.loop.device)
+
+
+JOBS: dict[str, Callable[[Params, str, str], Section]] = {
+    "world": _world_job,
+    "download": _download_job,
+    "remap": _remap_job,
+    "train": run_settings,
+    "adapt": run_settings,
+    "evaluate": _evaluate_job,
+    "figures": lambda params, domain, method: FiguresJob(runs=params.runs, figures=params.figures),
+    "report": lambda params, domain, method: ReportJob(runs=params.runs, report=params.report, scale=params.scale),
+}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Which runs and domains there are
+
+
+class RunRequest(NamedTuple):
+    """One run that params.yaml asks for."""
+
+    params: Params
+    task: str
+    method: str
+    seed: int
+
+    @property
+    def settings(self) -> RunSettings:
+        """Its settings."""
+        return run_settings(self.params, "", self.method)
+
+    @property
+    def init(self) -> "RunRequest | None":
+        """The source-only run whose weights it starts from, if it starts from any."""
+        return self._replace(method="source") if starts_from_source(self.params, self.method) else None
+
+    def prepared(self, ready: Path) -> tuple[PreparedSplit, PreparedDomain]:
+        """The labelled split that it learns from, and its target."""
+        source, target = self.task.split("-")
+        domain = labelled_domain(source, target, self.method)
+        split = dataset_of(self.params, domain).labelled_split
+        return PreparedDomain(ready / domain).split(split), PreparedDomain(ready / target)
+
+
+def requests(params: Params) -> Iterator[RunRequest]:
+    """Every run that params.yaml asks for."""
+    for task in params.runs.tasks:
+        for method in params.runs.methods:
+            yield from (RunRequest(params, task, method, seed) for seed in params.runs.seeds)
+
+
+def starts_from_source(params: Params, method: str) -> bool:
+    """Whether a method adapts the weights of the source-only run."""
+    adapt = run_settings(params, "", method).adapt
+    return adapt is not None and adapt.init == "source"
+
+
+def labelled_domain(source: str, target: str, method: str) -> str:
+    """The domain whose labels a method is given."""
+    return target if method_row(method).labels == "target" else source
+
+
+def origin(params: Params, domain: str) -> str:
+    """Where the raw frames of a domain come from: world, download, custom, or a folder."""
+    return "custom" if domain in params.domains else params.data.sources[domain]
+
+
+def domains_of(params: Params) -> list[str]:
+    """Every domain that the tasks name, in order of their names."""
+    return sorted({domain for task in params.runs.tasks for domain in task.split("-")})
+
+
+def dataset_of(params: Params, domain: str) -> DataSet:
+    """The row of a published data set, or the description of a custom domain."""
+    return dataset(domain, params.domains.get(domain))

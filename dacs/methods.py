@@ -1,0 +1,120 @@
+"""The table of methods: what each learns from, what it pastes, and how it is named and drawn. Torch-free.
+
+Everything that depends on a method follows from its row: the choices of params.yaml, the verbs of the command line, the
+rules' patterns, the losses of a step, and the names, colours and sentences of the report. Functions are named as
+"module:name" and imported when they are needed, so a row may name code outside of this package.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from dacs.errors import BadRequest, nearest
+
+SOURCE_LOSS = "dacs.training.objectives:SourceCrossEntropy"
+MIXED_LOSS = "dacs.training.objectives:MixedCrossEntropy"
+CLASS_MASK = "dacs.adaptation.masks:class_mask"
+SHUFFLED = "dacs.adaptation.sampling:shuffled"
+
+
+class Method(NamedTuple):
+    """One row."""
+
+    title: str
+    color: str  # on a white page; distinguishable by colour-blind readers, in hue or in lightness
+    dark: str  # the same on a dark page
+    sentence: str  # what it learns from
+    labels: Literal["source", "target"] = "source"  # the domain whose labels it is given
+    terms: tuple[str, ...] = (SOURCE_LOSS, MIXED_LOSS)  # the losses of a step, in order (dacs.training.objectives.Term)
+    foreground: Literal["nothing", "source", "target"] = "nothing"  # what is pasted on the target
+    mask: str = "dacs.adaptation.masks:empty_mask"  # where (dacs.adaptation.masks.MakeMask)
+    order: str = SHUFFLED  # of the labelled frames (dacs.adaptation.sampling.Order)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it learns from unlabelled target images too: the verb `adapt` instead of `train`."""
+        return len(self.terms) > 1
+
+
+METHODS: dict[str, Method] = {
+    "source": Method(
+        "source only",
+        "#6e7781",
+        "#9aa4b0",
+        "labelled source images only: the baseline, and what adaptation starts from",
+        terms=(SOURCE_LOSS,),
+    ),
+    "pseudo": Method(
+        "pseudo-labels",
+        "#a8508a",
+        "#dd8fc4",
+        "source images, and target images with the pseudo-labels of the teacher",
+    ),
+    "naive": Method(
+        "naive mixing",
+        "#c25e00",
+        "#f0984a",
+        "source images, and half of the pseudo-labelled classes of a target image on another",
+        foreground="target",
+        mask=CLASS_MASK,
+    ),
+    "cutmix": Method(
+        "CutMix",
+        "#3a8fb7",
+        "#79c4e6",
+        "source images, and a rectangle of a source image pasted on a target image",
+        foreground="source",
+        mask="dacs.adaptation.masks:cut_mask",
+    ),
+    "cowmix": Method(
+        "CowMix",
+        "#1a7f5a",
+        "#5fc79c",
+        "source images, and irregular regions of a source image pasted on a target image",
+        foreground="source",
+        mask="dacs.adaptation.masks:cow_mask",
+    ),
+    "dacs": Method(
+        "DACS",
+        "#0a58b0",
+        "#6cb0ff",
+        "source images, and half of the classes of a source image pasted on a target image",
+        foreground="source",
+        mask=CLASS_MASK,
+    ),
+    "oracle": Method(
+        "oracle",
+        "#24292f",
+        "#e6edf3",
+        "labelled target images, which adaptation must not use: an upper bound, not a method",
+        labels="target",
+        terms=(SOURCE_LOSS,),
+    ),
+}
+
+
+def method(name: str) -> Method:
+    """The row of a method. Raises BadRequest with the nearest name for one that is not in the table."""
+    if name not in METHODS:
+        raise BadRequest(f"'{name}' is not a method; {nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Methods in the order of the table."""
+    return sorted(names, key=list(METHODS).index)
+
+
+def adapting(names: Iterable[str]) -> list[str]:
+    """Those of the methods that adapt."""
+    return [name for name in names if method(name).adapts]
+
+
+def supervised(names: Iterable[str]) -> list[str]:
+    """Those of the methods that learn from labelled images only."""
+    return [name for name in names if not method(name).adapts]
+
+
+def main_method(names: Iterable[str]) -> str | None:
+    """The method that the report is about: DACS, or else the last one that adapts; None where none does."""
+    found = adapting(ordered(names))
+    return "dacs" if "dacs" in found else (found[-1] if found else None)

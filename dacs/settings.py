@@ -1,0 +1,326 @@
+"""The sections of params.yaml, and what one job of a verb is given, as frozen types. Torch-free.
+
+Every function below the command line takes its section or plain values. A section knows which of its settings have no
+effect on results: `identity` leaves them out of what decides whether a result is made again.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from dacs.errors import nearest
+from dacs.labels import NAMES
+from dacs.methods import METHODS
+from dacs.networks import NETWORKS
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("lowest first, then highest")
+    return pair
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("each should be named once")
+    return values
+
+
+def _method(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(nearest(name, METHODS))
+    return name
+
+
+def _network(name: str) -> str:
+    if name not in NETWORKS:
+        raise ValueError(nearest(name, NETWORKS))
+    return name
+
+
+def _class(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(nearest(name, NAMES))
+    return name
+
+
+def _class_or_ignore(name: str) -> str:
+    return name if name == "ignore" else _class(name)
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Size = tuple[Count, Count]  # height, width in pixels
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
+Distinct = AfterValidator(_distinct)
+Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+NetworkName = Annotated[str, AfterValidator(_network)]
+MethodName = Annotated[str, AfterValidator(_method)]
+ClassName = Annotated[str, AfterValidator(_class)]
+ClassOrIgnore = Annotated[str, AfterValidator(_class_or_ignore)]
+RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
+Text = Annotated[str, Field(min_length=1)]
+Scale = Literal["demo", "smoke", "paper"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: exactly these keys, of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    no_effect: ClassVar[frozenset[str]] = frozenset()  # settings that change no result
+
+
+def identity(section: Section) -> dict[str, Any]:
+    """The settings of a section that results depend on, as JSON values; what is not given is left out."""
+    values = section.model_dump(mode="json", exclude_none=True)
+    nested = {name: identity(value) for name, value in section if isinstance(value, Section)}
+    return {name: value for name, value in (values | nested).items() if name not in section.no_effect}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Sections: params.yaml says what each setting means, its unit and its source
+
+
+class Runs(Section):
+    tasks: Annotated[list[Task], Field(min_length=1), Distinct]
+    methods: Annotated[list[MethodName], Field(min_length=1), Distinct]
+    seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
+
+
+class Data(Section):
+    sources: dict[Name, Text]
+    accept_terms: Annotated[list[Name], Distinct]
+    archives: Text
+    keep_archives: bool
+    unpack: bool
+    gta5_frames: Literal["all", "official"]
+    parallel: Count
+    mirrors: dict[str, str]
+    unverified_hosts: Annotated[list[str], Distinct]
+
+
+class FilePatterns(Section):
+    images: Text
+    labels: str = ""
+
+
+class CustomDomain(Section):
+    train: FilePatterns
+    val: FilePatterns | None = None
+    classes: dict[RawId, ClassOrIgnore] = {}
+    absent: Annotated[list[ClassName], Distinct] = []
+    size: Size
+
+
+class Frames(Section):
+    gta5: Count
+    synthia: Count
+    cityscapes_train: Count
+    cityscapes_val: Count
+
+
+class World(Section):
+    seed: CountOrNone
+    scale: Annotated[float, Field(gt=0.05, le=1)]
+    frames: Frames
+
+
+class Remap(Section):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Size] = Field(init=False)
+    resample: Literal["bicubic", "bilinear"]
+    images: Literal["png", "ppm"]
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width in pixels by data set."""
+        return self.__pydantic_extra__
+
+
+class Model(Section):
+    no_effect = frozenset({"weights_folder"})
+    network: NetworkName
+    weights: Text
+    weights_folder: Text
+    convention: Literal["torchvision", "caffe"]
+    aspp_branches: Literal[2, 4]
+    bn_affine: Literal["trained", "frozen"]
+
+
+class Loop(Section):
+    no_effect = frozenset({"workers", "checkpoint_every", "device"})
+    batch: Count
+    accumulate: Count
+    crop: Size
+    flip: bool
+    optimizer: Literal["adamw", "sgd"]
+    momentum: Share
+    nesterov: bool
+    weight_decay: NotNegative
+    poly_power: NotNegative
+    warmup: CountOrNone
+    backbone_lr_factor: Positive
+    head_lr_factor: Positive
+    threads: CountOrNone
+    workers: CountOrNone
+    device: Device
+    deterministic: bool
+    precision: Literal["fp32", "tf32", "bf16"]
+    channels_last: bool
+    compile: bool
+    log_every: Count
+    checkpoint_every: Count
+    monitor_every: Count
+    monitor_frames: Count
+
+
+class Train(Section):
+    steps: Count
+    lr: Positive
+    ema: Share
+    threshold: Share
+
+
+class Adapt(Section):
+    steps: Count
+    lr: Positive
+    init: Literal["source", "backbone"]
+    pseudo_labels: Literal["teacher", "student"]
+    teacher_bn: Literal["running", "batch"]
+    ema: Share
+    threshold: Share
+    pixel_weight: Literal["threshold_uniform", "threshold", "none"]
+    lambda_scope: Literal["image", "batch"]
+    lambda_counts: Literal["mixed", "target"]
+    lambda_applies_to: Literal["all", "target"]
+    consistency_weight: NotNegative
+    draw_void: bool
+    cow_sigma: Range
+    cow_share: Share
+    jitter_probability: Share
+    jitter_strength: Share
+    blur_probability: Share
+    blur_sigma: Range
+
+
+class Evaluate(Section):
+    no_effect = frozenset({"batch"})
+    batch: Count
+    labels: Literal["prepared", "full"]
+
+
+class Figures(Section):
+    frames: Count
+    dpi: Count
+
+
+class Report(Section):
+    title: str
+
+
+class Params(Section):
+    """params.yaml with the blocks of its scale and of its recipe laid over it."""
+
+    scale: Scale
+    recipe: str
+    runs: Runs
+    data: Data
+    domains: dict[Name, CustomDomain]
+    world: World
+    remap: Remap
+    model: Model
+    loop: Loop
+    train: Train
+    adapt: Adapt
+    methods: dict[MethodName, dict[str, Any]]
+    evaluate: Evaluate
+    figures: Figures
+    report: Report
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What one job is given
+
+
+class WorldJob(Section):
+    """Rendering one domain of the built-in world."""
+
+    domain: Name
+    seed: CountOrNone
+    scale: float
+    frames: dict[str, Count]  # by split
+
+
+class DownloadJob(Section):
+    """Providing the raw frames of one domain."""
+
+    no_effect = frozenset({"archives", "keep_archives", "parallel", "mirrors", "unverified_hosts"})
+    domain: Name
+    source: Text  # download, custom, or a folder that holds a copy
+    custom: CustomDomain | None = None  # its table, for source custom
+    accepted: bool = False  # whether the terms of the data set are accepted
+    archives: str = ""
+    keep_archives: bool = True
+    unpack: bool = True
+    gta5_frames: Literal["all", "official"] = "all"
+    parallel: Count = 1
+    mirrors: dict[str, str] = {}
+    unverified_hosts: list[str] = []
+
+
+class RemapJob(Section):
+    """Preparing one domain."""
+
+    domain: Name
+    size: Size
+    resample: Literal["bicubic", "bilinear"]
+    images: Literal["png", "ppm"]
+    custom: CustomDomain | None = None  # its table, where it is a custom domain
+    part: Literal["all", "official"] = "all"  # of GTA5's frames
+
+
+class RunSettings(Section):
+    """Training or adapting: exactly one of `train` and `adapt` is given."""
+
+    model: Model
+    loop: Loop
+    train: Train | None = None
+    adapt: Adapt | None = None
+
+    @property
+    def schedule(self) -> Train | Adapt:
+        """Steps, learning rate and average of the weights."""
+        schedule = self.adapt or self.train
+        assert schedule is not None
+        return schedule
+
+
+class EvaluateJob(Section):
+    """Evaluating one run."""
+
+    no_effect = frozenset({"batch", "device"})
+    batch: Count
+    labels: Literal["prepared", "full"]
+    frames: Count  # whose predictions are kept
+    absent: list[ClassName]  # classes that the target does not have
+    device: Device
+
+
+class FiguresJob(Section):
+    """Drawing the figures and writing the tables."""
+
+    runs: Runs
+    figures: Figures
+
+
+class ReportJob(Section):
+    """Writing the page."""
+
+    runs: Runs
+    report: Report
+    scale: Scale
