@@ -1,8 +1,8 @@
-"""Colour jitter and blur of mixed images, on whole batches where they lie. Nothing here moves a pixel.
+"""Colour jitter and blur of mixed images, on whole batches on their device. No pixel is moved.
 
-The jitter follows the formulas that the authors' library had then (additive brightness, contrast without a mean,
-saturation and hue in HSV); see `ColorJiggle` in kornia's words. One coin a batch decides whether, each image draws
-its own factors and order (authors' code, strongTransform).
+The jitter follows the formulas of the library of the authors' code (additive brightness, contrast without a mean,
+saturation and hue in HSV; kornia's `ColorJiggle`). One random decision a batch switches it on, each image
+draws its own factors and order (authors' code, strongTransform).
 """
 
 import math
@@ -12,28 +12,21 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from dacs.adaptation.draws import carry
+from dacs.adaptation.transfer import to_device_async
+from dacs.settings import Adapt
 from dacs.types import Images
 
 BLUR_RADIUS = 5  # pixels: 11 taps, all that a sigma of 1.15 leaves of the reference's 51
 
 
-def strong(
-    images: Images,
-    generator: Generator,
-    *,
-    jitter_probability: float,
-    jitter_strength: float,
-    blur_probability: float,
-    blur_sigma: tuple[float, float],
-) -> Images:
-    """The strong augmentation of mixed images: colour jitter, then Gaussian blur, each by one coin a batch."""
+def strong_augment(images: Images, generator: Generator, adapt: Adapt) -> Images:
+    """Augment mixed images: colour jitter, then Gaussian blur, each with one random decision a batch."""
     jitter_coin, blur_coin = torch.rand(2, generator=generator).tolist()
-    if jitter_coin < jitter_probability:
-        images = color_jitter(images, generator, strength=jitter_strength)
-    if blur_coin < blur_probability:
-        low, high = blur_sigma
-        draws = carry(torch.rand(len(images), generator=generator), images.device)
+    if jitter_coin < adapt.jitter_probability:
+        images = color_jitter(images, generator, strength=adapt.jitter_strength)
+    if blur_coin < adapt.blur_probability:
+        low, high = adapt.blur_sigma
+        draws = to_device_async(torch.rand(len(images), generator=generator), images.device)
         images = gaussian_blur(images, low + draws * (high - low), radius=max(BLUR_RADIUS, math.ceil(4 * high)))
     return images
 
@@ -45,7 +38,7 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
     draws = torch.rand(len(images), 4, generator=generator)
-    amounts = carry(((2 * draws - 1) * strength).to(images.dtype), images.device)
+    amounts = to_device_async(((2 * draws - 1) * strength).to(images.dtype), images.device)
     orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):

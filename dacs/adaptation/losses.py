@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dacs.adaptation.masks import Mask
 from dacs.labels import IGNORE
-from dacs.types import Confidence, Labels, Logits, Scene
+from dacs.settings import Adapt
+from dacs.types import Confidence, LabelledImages, Labels, Logits
 
 Weights = Float[Tensor, "batch height width"]  # in [0, 1]
 
@@ -17,7 +18,7 @@ Weights = Float[Tensor, "batch height width"]  # in [0, 1]
 def source_loss(logits: Logits, labels: Labels) -> Float[Tensor, ""]:
     """Mean cross-entropy over the pixels that have a label; 0 where none has.
 
-    Summed here, since on a GPU the sum that is built into the loss adds in no fixed order.
+    Summed here, since the sum built into torch's loss adds in no fixed order on a GPU.
     """
     counted = (labels != IGNORE).sum().clamp_min(1)
     return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum() / counted
@@ -40,31 +41,23 @@ def confident_share(
 
 
 def pixel_weights(
-    mixed: Scene,
-    target: Scene,
-    true: Mask,
-    *,
-    threshold: float,
-    pixel_weight: Literal["threshold_uniform", "threshold", "none"],
-    lambda_scope: Literal["image", "batch"],
-    lambda_counts: Literal["mixed", "target"],
-    lambda_applies_to: Literal["all", "target"],
+    mixed: LabelledImages, target: LabelledImages, ground_truth: Mask, adapt: Adapt
 ) -> tuple[Weights, Float[Tensor, " batch"]]:
     """The weight of each mixed pixel, and λ of each image.
 
-    λ counts the confident pixels of the mixed frame (pasted source pixels are sure: the seed's reading) or of the
-    target before mixing (the authors' code). It weighs all pixels (paper, seed) or only those with pseudo-labels
-    (authors' code); `true` marks those whose label is the truth, pasted from a labelled source. Instead of λ,
-    `threshold` weighs each pixel by its own confidence, 0 or 1, and `none` weighs all by 1.
+    λ counts the confident pixels of the mixed image (pasted source pixels are certain: the review's reading) or of the
+    target before mixing (the authors' code). It weighs all pixels (paper, review) or only those with pseudo-labels
+    (authors' code); `ground_truth` marks the others, pasted from a labelled source. Instead of λ, `threshold` weighs
+    each pixel by its own confidence, 0 or 1, and `none` weighs all by 1.
     """
-    counted = mixed if lambda_counts == "mixed" else target
-    share = confident_share(counted.confidence, threshold=threshold, scope=lambda_scope)
-    if pixel_weight == "threshold_uniform":
+    counted = mixed if adapt.lambda_counts == "mixed" else target
+    share = confident_share(counted.confidence, threshold=adapt.threshold, scope=adapt.lambda_scope)
+    if adapt.pixel_weight == "threshold_uniform":
         weights = share[:, None, None].expand_as(mixed.confidence)
-    elif pixel_weight == "threshold":
-        weights = (mixed.confidence >= threshold).to(mixed.confidence.dtype)
+    elif adapt.pixel_weight == "threshold":
+        weights = (mixed.confidence >= adapt.threshold).to(mixed.confidence.dtype)
     else:
         weights = torch.ones_like(mixed.confidence)
-    if lambda_applies_to == "target":
-        weights = torch.where(true, torch.ones_like(weights), weights)
+    if adapt.lambda_applies_to == "target":
+        weights = torch.where(ground_truth, torch.ones_like(weights), weights)
     return weights, share

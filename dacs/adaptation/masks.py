@@ -1,9 +1,10 @@
 """Where to paste: one boolean mask per image. Nothing here knows of domains, networks or losses.
 
-Random numbers are drawn on the CPU and carried to where the labels lie: the same run on any device.
+Random numbers are drawn on the CPU and copied to the device of the labels: the same run on any device.
 """
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import torch
@@ -11,37 +12,44 @@ from jaxtyping import Bool
 from torch import Generator, Tensor
 
 from dacs.adaptation.augment import gaussian_blur
-from dacs.adaptation.draws import carry
+from dacs.adaptation.transfer import to_device_async
 from dacs.labels import IGNORE
+from dacs.settings import Adapt
 from dacs.types import Labels
 
 Mask = Bool[Tensor, "batch height width"]  # True: pasted
+MakeMask = Callable[[Labels, Generator, Adapt], Mask]  # from the labels of the image that is pasted
 
 
-def class_mask(labels: Labels, generator: Generator, *, draw_void: bool = False) -> Mask:
+def empty_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
+    """Paste nothing."""
+    return torch.zeros_like(labels, dtype=torch.bool)
+
+
+def class_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
     """All pixels of half of the classes of each image, rounded up (ClassMix, as DACS draws it).
 
-    The classes of an image are drawn from that image alone. With `draw_void`, ignored pixels (255) count as one
+    The classes of an image are drawn from that image alone. With `adapt.draw_void`, ignored pixels (255) count as one
     more class, as in the authors' code; without, they are never pasted. An image of one class is pasted whole.
     """
-    return torch.stack([_half_the_classes(label, generator, draw_void) for label in labels])
+    return torch.stack([_half_of_classes(label, generator, adapt.draw_void) for label in labels])
 
 
-def _half_the_classes(label: Tensor, generator: Generator, draw_void: bool) -> Tensor:
-    # All on fixed shapes, so that a GPU is never waited for.
+def _half_of_classes(label: Tensor, generator: Generator, draw_void: bool) -> Tensor:
+    # All on fixed shapes, so that the host never waits for a GPU.
     present = torch.zeros(256, dtype=torch.bool, device=label.device).index_fill_(0, label.flatten(), True)
     if not draw_void:
         present[IGNORE] = False
-    keys = carry(torch.rand(256, generator=generator), label.device).masked_fill(~present, 2.0)
+    keys = to_device_async(torch.rand(256, generator=generator), label.device).masked_fill(~present, 2.0)
     rank = keys.argsort().argsort()  # a random order in which present classes come first
     half = (present.sum() + 1) // 2
     return (rank < half)[label]
 
 
-def cut_mask(labels: Labels, generator: Generator) -> Mask:
+def cut_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
     """A rectangle of half of each image's area, its width between half and all of the image's (CutMix in ClassMix)."""
     batch, height, width = labels.shape
-    draws = carry(torch.rand(batch, 3, generator=generator), labels.device)
+    draws = to_device_async(torch.rand(batch, 3, generator=generator), labels.device)
     box_width = torch.round(width * (0.5 + 0.5 * draws[:, 0]))
     box_height = torch.round(height * width / 2 / box_width)
     left = torch.floor(draws[:, 1] * (width - box_width + 1))
@@ -53,19 +61,19 @@ def cut_mask(labels: Labels, generator: Generator) -> Mask:
     return rows[:, :, None] & columns[:, None, :]
 
 
-def cow_mask(labels: Labels, generator: Generator, *, sigma: tuple[float, float], share: float) -> Mask:
-    """Blobs like the coat of a cow: blurred noise above the level that leaves about `share` of each image (CowMix).
+def cow_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
+    """Irregular regions: blurred noise above the level that leaves about `adapt.cow_share` of each image (CowMix).
 
-    `sigma`: lowest and highest width of the blur in pixels; its logarithm is drawn evenly for each image.
+    `adapt.cow_sigma`: lowest and highest width of the blur in pixels; its logarithm is uniform for each image.
     """
-    return torch.stack([_blobs(label, generator, sigma, share) for label in labels])
+    return torch.stack([_regions(label, generator, adapt.cow_sigma, adapt.cow_share) for label in labels])
 
 
-def _blobs(label: Tensor, generator: Generator, sigma: tuple[float, float], share: float) -> Tensor:
+def _regions(label: Tensor, generator: Generator, sigma: tuple[float, float], share: float) -> Tensor:
     height, width = label.shape
     low, high = (math.log(value) for value in sigma)
-    draw = carry(torch.rand((), generator=generator), label.device)
-    noise = carry(torch.randn(1, 1, height, width, generator=generator), label.device)
+    draw = to_device_async(torch.rand((), generator=generator), label.device)
+    noise = to_device_async(torch.randn(1, 1, height, width, generator=generator), label.device)
     smooth = gaussian_blur(noise, torch.exp(low + draw * (high - low))[None], radius=int(3 * sigma[1]) + 1)[0, 0]
     level = NormalDist().inv_cdf(1 - share) if 0 < share < 1 else math.copysign(math.inf, 0.5 - share)
     return smooth > smooth.mean() + level * smooth.std()

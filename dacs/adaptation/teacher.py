@@ -1,4 +1,4 @@
-"""The teacher: a moving average of the student that labels target frames."""
+"""The teacher: an exponential moving average of the student that gives target images their pseudo-labels."""
 
 import copy
 from collections.abc import Callable
@@ -7,32 +7,32 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dacs.types import Images, Logits, Scene
+from dacs.types import Images, LabelledImages, Logits
 
 
 class Teacher:
-    """An exponential moving average of a student's weights (mean teacher; seed section 4.2).
+    """An exponential moving average of a student's weights (mean teacher; review, section 4.2).
 
     `batch_norm`: "running" keeps the network in evaluation mode, so its statistics are an average of the student's
-    (the seed); "batch" leaves it in training mode, so each batch is normalised by itself (the authors' code).
+    (the review); "batch" leaves it in training mode, so each batch is normalised by itself (the authors' code).
     """
 
     def __init__(self, student: nn.Module, *, ema: float, batch_norm: Literal["running", "batch"]) -> None:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train(batch_norm == "batch")
         self.ema = ema
-        self._followed: nn.Module | None = None
+        self._source: nn.Module | None = None
 
     @torch.no_grad()
-    def follow(self, student: nn.Module, step: int) -> None:
+    def update(self, student: nn.Module, step: int) -> None:
         """Move towards the student after its step `step` (counted from 0) by 1 - α, α = min(1 - 1/(step + 1), ema).
 
         At step 0 the teacher becomes the student. Both networks must keep their tensors from the first step on (move
         or convert them before): listing those of DeepLab anew would take 2 ms of every step.
         """
         alpha = min(1 - 1 / (step + 1), self.ema)
-        if self._followed is not student:
-            self._followed, self._averaged, self._copied = student, *self._paired(student)
+        if self._source is not student:
+            self._source, self._averaged, self._copied = student, *self._paired(student)
         torch._foreach_lerp_(*self._averaged, 1 - alpha)
         if self._copied[0]:
             torch._foreach_copy_(*self._copied)
@@ -40,7 +40,7 @@ class Teacher:
     def _paired(self, student: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
         """Tensors of teacher and student, those to be averaged and those to be copied (counts of batches seen).
 
-        Frozen weights are the same in both for ever; in DeepLab they are two thirds of all.
+        Frozen weights never differ; in DeepLab they are two thirds of all.
         """
         frozen = {name for name, weight in student.named_parameters() if not weight.requires_grad}
         mine, theirs = self.network.state_dict(), student.state_dict()
@@ -50,7 +50,7 @@ class Teacher:
 
 
 @torch.no_grad()
-def label(network: Callable[[Images], Logits], images: Images) -> Scene:
-    """The images with each pixel's most probable class and its probability: pseudo-labels and confidence."""
+def pseudo_label(network: Callable[[Images], Logits], images: Images) -> LabelledImages:
+    """Label each pixel with its most probable class; the confidence is its probability."""
     confidence, classes = network(images).softmax(1).max(1)
-    return Scene(images, classes, confidence)
+    return LabelledImages(images, classes, confidence)

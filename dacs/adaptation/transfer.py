@@ -1,11 +1,11 @@
-"""Random numbers on their way from the CPU, where they are drawn, to where the images lie."""
+"""Random numbers from the CPU, where they are drawn, to the device of the images."""
 
 import torch
 from torch import Tensor
 
 
-def carry(draws: Tensor, device: torch.device) -> Tensor:
-    """The same numbers on another device; from pinned memory to a GPU, which nobody then waits for."""
+def to_device_async(draws: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; through pinned memory to a GPU, so that the host does not wait for the copy."""
     if device.type == "cuda":
         draws = draws.pin_memory()
     return draws.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The pictures that a person gives: which they are, what their results are called, their pixels. No network here."""
+"""The images given to `predict`: finding, reading and writing them, and the names of their results. No network here."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dacs.datasets.decode import BadFrame
 from dacs.errors import BadRequest
@@ -24,16 +24,6 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
 OPACITY = 0.5  # of the colours over the picture
 LARGEST = 2**30  # pixels of a picture: a guard against files that lie about their size
-ORIENTATION = 0x0112  # EXIF: how a camera was held
-UPRIGHT = {  # what undoes each orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Picture(NamedTuple):
@@ -60,7 +50,7 @@ def find(given: Sequence[Path], out: Path) -> tuple[list[Picture], int]:
     pictures, others = list[Picture](), 0
     for path in given:
         if path.is_dir():
-            files = sorted(_walked(path, [(out / kind).resolve() for kind in RESULTS]))
+            files = sorted(_files_below(path, [(out / kind).resolve() for kind in RESULTS]))
             found = [file for file in files if _is_picture(file, path)]
             pictures += [Picture(file.relative_to(path).with_suffix("").as_posix(), file) for file in found]
             others += len(files) - len(found)
@@ -72,7 +62,7 @@ def find(given: Sequence[Path], out: Path) -> tuple[list[Picture], int]:
     return pictures, others
 
 
-def _walked(folder: Path, without: list[Path]) -> Iterator[Path]:
+def _files_below(folder: Path, without: list[Path]) -> Iterator[Path]:
     """All files below a folder but those below others; links are followed, but not in circles."""
     for where, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(where).resolve()
@@ -121,10 +111,10 @@ def any_size() -> Iterator[None]:
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture as a person sees it, as RGB: uint8 of shape (height, width, 3). Raises BadFrame saying what is wrong.
+    """A picture as viewers show it, as RGB: uint8 of shape (height, width, 3). Raises BadFrame saying what is wrong.
 
-    Of 16 bits the high byte is taken, gray is tripled, transparency is dropped, a palette is looked up, and what a
-    camera noted of how it was held is followed. Of several pages it is the first.
+    Of 16 bits the high byte is taken, gray is tripled, transparency is dropped, a palette is looked up, and the EXIF
+    orientation is applied. Of several pages it is the first.
     """
     try:
         content = path.read_bytes()
@@ -142,7 +132,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.width * image.height > LARGEST:
         raise BadFrame(f"{image.width}x{image.height} pixels are too many ({LARGEST} at most)")
     image.load()
-    upright = image.transpose(UPRIGHT[turn]) if (turn := _orientation(image)) in UPRIGHT else image
+    upright = _upright(image)
     if not upright.mode.startswith(("I", "F")):
         return np.asarray(upright.convert("RGB"))
     samples = np.asarray(upright)
@@ -151,12 +141,12 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _orientation(image: Image.Image) -> object:
-    """How the camera was held, if that is noted and the notes can be read; pictures of other kinds have no notes."""
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says; unchanged where the EXIF data cannot be read."""
     try:
-        return image.getexif().get(ORIENTATION)
-    except Exception:  # damaged notes do not spoil the picture
-        return None
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data do not spoil the picture
+        return image
 
 
 def write(picture: Picture, image: np.ndarray, ids: np.ndarray, out: Path) -> None:

@@ -1,33 +1,34 @@
-"""Labels for pictures of any size, by the networks of a finished run; what an earlier run made is not made again."""
+"""Predictions for images of any size by the networks of a finished run; finished ones are not made again."""
 
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from dacs.datasets.decode import BadFrame, listing
 from dacs.errors import BadRequest, RunFailed
-from dacs.evaluation.evaluate import NETWORKS, load
+from dacs.evaluation.evaluate import load
 from dacs.evaluation.pictures import Picture, any_size, find, read, write
-from dacs.evaluation.tiles import LEAST, label
+from dacs.evaluation.tiles import LEAST, predict
 from dacs.files import digest, read_json, write_json
+from dacs.layout import RunDir
+from dacs.models.device import device_for, memory_errors
+from dacs.settings import Device
 
 RECORD = "predictions.json"  # by what the results in a folder were made, and of which files
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Labelled(NamedTuple):
-    """A picture and what was found in it."""
+class Prediction(NamedTuple):
+    """A picture and its prediction."""
 
     picture: Picture
     image: np.ndarray  # RGB, uint8 of shape (height, width, 3)
@@ -35,53 +36,58 @@ class Labelled(NamedTuple):
 
 
 def predict_images(
-    weights: Path, images: Sequence[Path], out: Path, *, network: str | None, batch: int, tile: int, again: bool
+    weights: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    network: str | None,
+    batch: int,
+    tile: int,
+    again: bool,
+    device: Device = "auto",
 ) -> None:
-    """Label images, or folders of them, and write to `out` for each: train ids, colours, and an overlay.
+    """Predict images, or folders of them, and write to `out` for each: train ids, colours, and an overlay.
 
     `weights`: a run folder, in which `network` chooses (student or teacher; None: student), or a file of weights in
     one. Images of one size go through the network together, up to `batch` of them and `tile` pixels; larger ones go in
     tiles. Writes ids/, colors/ and overlays/ as PNG under the images' names, and predictions.json. Images whose results
-    are there and newer are passed over, unless `again`. Raises RunFailed at the end, listing what could not be read.
+    are there and newer are skipped, unless `again`. Raises RunFailed at the end, listing what could not be read.
     """
-    _check(batch, tile)
-    pictures, others = find(images, out)
-    run, file = _weights(weights, network)
-    segmenter = load(run, file).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    waiting = _begin(out, {"weights": digest(run / file), "tile": tile}, pictures, again)
-    faults = list[BadFrame]()
-    with any_size():
-        pixels = _readable(_watched(_ahead(_read, waiting), len(pictures), len(waiting)), faults)
-        deque(_ahead(partial(_write, out), _labelled(segmenter, pixels, batch, tile)), maxlen=0)  # to the end
-    _tell(out, len(pictures), len(waiting), others, faults)
-
-
-def _check(batch: int, tile: int) -> None:
-    if batch < 1:
-        raise BadRequest(f"--batch {batch}: at least one image at a time was expected.\nLeave it out for the default.")
     if tile < LEAST:
         raise BadRequest(
             f"--tile {tile / 1e6:g}: at least {LEAST / 1e6:.2f} megapixels were expected, as tiles overlap.\n"
             "Leave it out for the default."
         )
+    pictures, others = find(images, out)
+    file = _weights_file(weights, network)
+    segmenter = load(file).to(device_for(device))
+    waiting = _begin(out, {"weights": digest(file), "tile": tile}, pictures, again)
+    faults = list[BadFrame]()
+    done = len(pictures) - len(waiting)
+    with any_size(), tqdm(total=len(pictures), initial=done, desc="predict", unit="image", disable=None) as bar:
+        found = _predictions(segmenter, _readable(_ahead(_read, waiting), faults, bar), batch, tile)
+        deque(_ahead(lambda one: write(one.picture, one.image, one.ids, out), found), maxlen=0)  # to the end
+    _report(out, len(pictures), len(waiting), others, faults)
 
 
-def _weights(path: Path, network: str | None) -> tuple[Path, str]:
-    """The run folder and the file in it."""
+def _weights_file(path: Path, network: str | None) -> Path:
+    """The file of weights: of the network in a run folder, or the one that is named."""
+    run = RunDir(path if path.is_dir() else path.parent)
+    files = {"student": run.weights, "teacher": run.teacher}
     if path.is_dir():
-        return path, NETWORKS[network or "student"]
+        return files[network or "student"]
     if not path.exists():
         raise BadRequest(f"{path}: not found.\nGive the folder of a finished run, or a file of weights in one.")
-    if network and path.name != NETWORKS[network]:
-        raise BadRequest(f"{path}: is not the {network}'s.\nGive the run folder, or leave out --network.")
-    return path.parent, path.name
+    if network and path != files[network]:
+        raise BadRequest(f"{path}: is not of the {network}.\nGive the run folder, or leave out --network.")
+    return path
 
 
-def _tell(out: Path, given: int, tried: int, others: int, faults: list[BadFrame]) -> None:
-    said = [f"{tried - len(faults)} images labelled"]
-    said += [f"{given - tried} were there already"] if given > tried else []
-    said += [f"{others} other or hidden files passed over"] if others else []
-    print(f"{out}: {', '.join(said)}.")
+def _report(out: Path, given: int, tried: int, others: int, faults: list[BadFrame]) -> None:
+    parts = [f"{tried - len(faults)} images predicted"]
+    parts += [f"{given - tried} have results already"] if given > tried else []
+    parts += [f"{others} other or hidden files skipped"] if others else []
+    print(f"{out}: {', '.join(parts)}.")
     if faults:
         raise RunFailed(
             listing(f"{len(faults)} of {given} images could not be read", map(str, faults))
@@ -90,45 +96,37 @@ def _tell(out: Path, given: int, tried: int, others: int, faults: list[BadFrame]
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What is there already
+# Results of earlier runs
 
 
 def _begin(out: Path, card: dict[str, Any], pictures: list[Picture], again: bool) -> list[Picture]:
-    """The pictures to label; what they and the results that stay are made by is written down before the first."""
+    """The pictures to label; the record of what results are made by is written before the first of them."""
     record = read_json(out / RECORD) if (out / RECORD).exists() else {**card, "images": {}}
-    if any(record.get(key) != value for key, value in card.items()):
-        _refuse_unless(again, out, card, record)
+    changed = [key for key, value in card.items() if record.get(key) != value]
+    if changed and not again:
+        raise BadRequest(
+            f"{out}: holds results of another network or setting ({', '.join(changed)}; see {RECORD}).\n"
+            "Choose another folder with --out, or predict these images again with --again."
+        )
+    if changed:
         record = {**card, "images": {}}
     known = {} if again else dict(record["images"])
     sources = {picture.name: str(picture.path.resolve()) for picture in pictures}
-    _refuse_others(out, known, sources)
+    other = [name for name, source in sources.items() if known.get(name, source) != source]
+    if other:
+        raise BadRequest(
+            f"{out}: holds results of other images under {len(other)} of these names, such as '{other[0]}' of"
+            f" {known[other[0]]}.\nChoose another folder with --out, or overwrite them with --again."
+        )
     for picture in pictures:
         for path in picture.results(out) if picture.name not in known else ():
-            path.unlink(missing_ok=True)  # by whatever it was made
+            path.unlink(missing_ok=True)  # of an unknown network
     write_json(out / RECORD, {**card, "images": {**record["images"], **sources}})
     return [picture for picture in pictures if not _is_done(picture, out)]
 
 
-def _refuse_unless(again: bool, out: Path, card: dict[str, Any], record: dict[str, Any]) -> None:
-    if not again:
-        changed = ", ".join(key for key, value in card.items() if record.get(key) != value)
-        raise BadRequest(
-            f"{out}: holds results of another network or setting ({changed}; see {RECORD}).\n"
-            "Choose another folder with --out, or label the images anew with --again."
-        )
-
-
-def _refuse_others(out: Path, known: dict[str, str], sources: dict[str, str]) -> None:
-    strange = [name for name, source in sources.items() if known.get(name, source) != source]
-    if strange:
-        raise BadRequest(
-            f"{out}: holds results of other images under {len(strange)} of these names, such as '{strange[0]}' of"
-            f" {known[strange[0]]}.\nChoose another folder with --out, or write over them with --again."
-        )
-
-
 def _is_done(picture: Picture, out: Path) -> bool:
-    """Whether all results are there and newer than the image, be it written or put into place."""
+    """Whether all results are there and newer than the image, by its content and its name."""
     try:
         image = picture.path.stat()
         made = min(path.stat().st_mtime_ns for path in picture.results(out))
@@ -142,7 +140,7 @@ def _is_done(picture: Picture, out: Path) -> bool:
 
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, a few of them made ahead of need by threads beside this one."""
+    """Results in the order of the items, a few of them computed ahead by threads."""
     threads = min(4, os.cpu_count() or 1)
     waiting = deque[Future[Result]]()
     with ThreadPoolExecutor(threads) as pool:
@@ -161,20 +159,12 @@ def _read(picture: Picture) -> tuple[Picture, np.ndarray | BadFrame]:
         return picture, fault
 
 
-def _write(out: Path, found: Labelled) -> None:
-    write(found.picture, found.image, found.ids, out)
-
-
-def _watched(items: Iterable[Item], given: int, waiting: int) -> Iterator[Item]:
-    """With a progress bar where a person watches."""
-    yield from tqdm(items, desc="predict", unit="frame", total=given, initial=given - waiting, disable=None)
-
-
 def _readable(
-    items: Iterable[tuple[Picture, np.ndarray | BadFrame]], faults: list[BadFrame]
+    items: Iterable[tuple[Picture, np.ndarray | BadFrame]], faults: list[BadFrame], bar: Any
 ) -> Iterator[tuple[Picture, np.ndarray]]:
-    """What could be read; what could not is told at once, and once more at the end."""
+    """The images that could be read; the others are reported at once, and again at the end."""
     for picture, pixels in items:
+        bar.update()
         if isinstance(pixels, BadFrame):
             tqdm.write(str(pixels), file=sys.stderr)
             faults.append(pixels)
@@ -182,25 +172,21 @@ def _readable(
             yield picture, pixels
 
 
-def _labelled(
+def _predictions(
     network: nn.Module, pixels: Iterable[tuple[Picture, np.ndarray]], batch: int, tile: int
-) -> Iterator[Labelled]:
-    for some in _alike(pixels, batch, tile):
+) -> Iterator[Prediction]:
+    for some in _equal_sizes(pixels, batch, tile):
         pictures, images = zip(*some, strict=True)
-        try:
-            ids = label(network, images, tile)
-        except torch.OutOfMemoryError as error:
-            raise RunFailed(
-                f"{len(images)} images like {pictures[0].path} do not fit into the memory of the device ({error}).\n"
-                "Run the same command again with a smaller --batch or --tile; it makes what is missing."
-            ) from error
-        yield from map(Labelled, pictures, images, ids)
+        advice = "Run the same command again with a smaller --batch or --tile; it makes what is missing."
+        with memory_errors(f"{len(images)} images like {pictures[0].path}", advice):
+            ids = predict(network, images, tile)
+        yield from map(Prediction, pictures, images, ids)
 
 
-def _alike(
+def _equal_sizes(
     pixels: Iterable[tuple[Picture, np.ndarray]], batch: int, tile: int
 ) -> Iterator[list[tuple[Picture, np.ndarray]]]:
-    """Neighbours of one size, at most `batch` of them, and `tile` pixels if there are several."""
+    """Consecutive images of one size, at most `batch` of them, and `tile` pixels if there are several."""
     some: list[tuple[Picture, np.ndarray]] = []
     for picture, image in pixels:
         most = min(batch, tile // (image.shape[0] * image.shape[1]))

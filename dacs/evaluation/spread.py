@@ -1,4 +1,4 @@
-"""Which frames are shown, and how their labels are kept. Training uses this too; it must not know of verdicts."""
+"""Which frames are kept as pictures, and how their labels are written."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from dacs.files import atomic
 from dacs.labels import palette
 
 
-def spread(wanted: int, there: int) -> list[int]:
-    """The numbers of `wanted` frames, or of all that are there, evenly spread from the first on.
+def spread(wanted: int, available: int) -> list[int]:
+    """The numbers of `wanted` frames, or of all there are, evenly spread from the first on.
 
     >>> spread(2, 5), spread(9, 3)
     ([0, 2], [0, 1, 2])
     """
-    number = min(wanted, there)
-    return [i * there // number for i in range(number)]
+    number = min(wanted, available)
+    return [i * available // number for i in range(number)]
 
 
 def save_labels(labels: np.ndarray, path: Path) -> None:

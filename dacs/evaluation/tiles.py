@@ -1,4 +1,4 @@
-"""Labels for pictures of any size in bounded memory: what is too large is seen in tiles that overlap."""
+"""Predictions for images of any size in bounded memory: large ones are predicted in overlapping tiles."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -9,47 +9,35 @@ import numpy as np
 import torch
 from torch import nn
 
-# Pixels that a tile sees beyond what is kept of it. The small nets look less than 100 around themselves; DeepLab's head
-# alone looks 192, so that at half of this a seam shows.
+# Pixels of context that a tile has beyond what is kept of it. The receptive field of the small networks reaches less
+# than 100; that of DeepLab's head alone 192, so that seams are visible at half of this.
 MARGIN = 256
 STRIDE = 16  # pixels from one position of the coarsest features to the next, in any network, or a multiple
 LEAST = (3 * MARGIN) ** 2  # pixels of a tile, so that most of it is kept
 
 
 class Span(NamedTuple):
-    """A stretch of an axis, and the part of it that is kept."""
+    """A part of an axis, in pixels: what a tile sees of it, and what is kept of the prediction."""
 
-    start: int  # pixels, of what is seen
+    start: int  # of what is seen
     stop: int
     first: int  # of what is kept
     end: int
 
-    @property
-    def seen(self) -> slice:
-        """From the picture."""
-        return slice(self.start, self.stop)
 
-    @property
-    def kept(self) -> slice:
-        """From the picture."""
-        return slice(self.first, self.end)
-
-    @property
-    def inner(self) -> slice:
-        """What is kept, from what is seen."""
-        return slice(self.first - self.start, self.end - self.start)
-
-
-def label(network: nn.Module, images: Sequence[np.ndarray], limit: int) -> np.ndarray:
+def predict(network: nn.Module, images: Sequence[np.ndarray], limit: int) -> np.ndarray:
     """Train ids of pictures of one size: uint8 of shape (pictures, height, width).
 
-    `images`: RGB, uint8 of shape (height, width, 3). Those of more than `limit` pixels are labelled tile by tile.
+    `images`: RGB, uint8 of shape (height, width, 3). Those of more than `limit` pixels are predicted in tiles.
     """
     height, width = images[0].shape[:2]
     ids = np.empty((len(images), height, width), np.uint8)
     for rows, columns in tiles(height, width, limit):
-        found = _classes(network, np.stack([image[rows.seen, columns.seen] for image in images]))
-        ids[:, rows.kept, columns.kept] = found[:, rows.inner, columns.inner]
+        found = _classes(
+            network, np.stack([image[rows.start : rows.stop, columns.start : columns.stop] for image in images])
+        )
+        inner = (slice(span.first - span.start, span.end - span.start) for span in (rows, columns))
+        ids[:, rows.first : rows.end, columns.first : columns.end] = found[:, *inner]
     return ids
 
 
@@ -94,4 +82,4 @@ def _classes(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
     device = next(network.parameters()).device
     images = torch.from_numpy(pixels).to(device)
     logits = network(images.permute(0, 3, 1, 2).float() / 255)
-    return logits.max(1).indices.byte().cpu().numpy()  # argmax says the same, on a CPU in three times the time
+    return logits.max(1).indices.byte().cpu().numpy()  # equal to argmax, which takes three times as long on a CPU

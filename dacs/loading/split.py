@@ -1,4 +1,4 @@
-"""Prepared frames as tensors. No data set has a name here: an index.csv is all there is to know."""
+"""Prepared frames as tensors, as the index of their split lists them."""
 
 import csv
 import re
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from dacs.datasets.decode import BadFrame, decode_image, decode_palette, decoded, listing, read_png
+from dacs.datasets.decode import BadFrame, decode_file, decode_image, decode_palette, listing, read_whole
 from dacs.datasets.storage import File
 from dacs.errors import BadRequest, RunFailed
+from dacs.labels import NAMES
+from dacs.layout import PreparedSplit
 
 AGAIN = "Run 'dacs remap' for this data set again."
 MEMORY = 2**30  # bytes of decoded frames that a split may keep
@@ -29,10 +31,10 @@ class Split:
     when the index is missing, lists nothing, or lists files that are not there.
     """
 
-    def __init__(self, folder: Path, memory: int = MEMORY) -> None:
-        self.folder = Path(folder)
-        rows = _read_index(self.folder / "index.csv")
-        self.paths = {kind: [self.folder / row[kind] for row in rows] for kind in KINDS if kind in rows[0]}
+    def __init__(self, split: PreparedSplit, memory: int = MEMORY) -> None:
+        self.prepared = split
+        rows = _read_index(split.index)
+        self.paths = {kind: [split.path / row[kind] for row in rows] for kind in KINDS if kind in rows[0]}
         self._memory = memory
         self._kept: dict[tuple[str, int], Tensor] = {}
 
@@ -77,8 +79,20 @@ class Split:
     def full(self, index: int) -> UInt8[Tensor, "height width"]:
         """Train ids of a frame at the size that its raw label had. Raises RunFailed where the index has none."""
         if "full" not in self.paths:
-            raise RunFailed(f"{self.folder / 'index.csv'}: has no labels at full size.\n{AGAIN}")
+            raise RunFailed(f"{self.prepared.index}: has no labels at full size.\n{AGAIN}")
         return self._read("full", index)
+
+    def class_counts(self) -> Int64[Tensor, "frames classes"]:
+        """Pixels of each class in each frame, as `dacs remap` counted them."""
+        path = self.prepared.class_counts
+        try:
+            columns = range(1, 1 + len(NAMES))
+            counts = np.loadtxt(path, np.int64, delimiter=",", comments=None, skiprows=1, usecols=columns, ndmin=2)
+        except (OSError, ValueError) as error:
+            raise RunFailed(f"{path}: not a table of class counts ({error}).\n{AGAIN}") from error
+        if len(counts) != len(self):
+            raise RunFailed(f"{path}: has {len(counts)} rows, the index lists {len(self)} frames.\n{AGAIN}")
+        return torch.from_numpy(counts)
 
     def load(self) -> None:
         """Decode all frames now, if they are to be kept at all."""
@@ -91,8 +105,9 @@ class Split:
         height, width = self.size
         if crop[0] > height or crop[1] > width or min(crop) < 1:
             raise BadRequest(
-                f"loop.crop: {crop[0]}x{crop[1]} (height x width) does not fit into the frames of {self.folder}, "
-                f"which are {height}x{width}.\nLower loop.crop in params.yaml, or raise the domain's size in remap."
+                f"loop.crop: {crop[0]}x{crop[1]} (height x width) does not fit into the frames of "
+                f"{self.prepared.path}, which are {height}x{width}.\n"
+                "Lower loop.crop in params.yaml, or raise the domain's size in remap."
             )
 
     def _get(self, kind: str, index: int) -> Tensor:
@@ -119,7 +134,7 @@ class Split:
 
 def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
     """RGB of a PNG, 0..255."""
-    pixels = decoded(path, read_png(File(path)), decode_image)
+    pixels = decode_file(path, read_whole(File(path)), decode_image)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -143,7 +158,7 @@ def map_image(path: Path) -> UInt8[Tensor, "3 height width"]:
 
 def read_label(path: Path) -> UInt8[Tensor, "height width"]:
     """Train ids of a palette PNG."""
-    return torch.from_numpy(decoded(path, read_png(File(path)), decode_palette).copy())
+    return torch.from_numpy(decode_file(path, read_whole(File(path)), decode_palette).copy())
 
 
 def _read_index(path: Path) -> list[dict[str, str]]:

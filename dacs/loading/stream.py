@@ -1,13 +1,11 @@
-"""The endless shuffle whose k-th sample depends on (seed, k) alone.
+"""Batches of crops, without end: a sample depends on (seed, number of the sample) alone.
 
-Nothing needs saving: a run that was cut goes on at sample k, several processes share the samples by arithmetic, and any
-number of loader workers serves the same ones.
+Nothing needs saving: an interrupted run resumes at its sample, several processes share the samples by arithmetic, and
+any number of loader workers gives the same ones.
 """
 
-import hashlib
 import signal
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
@@ -16,19 +14,19 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dacs.adaptation.sampling import Order, seed_of
 from dacs.loading.split import Split
-from dacs.provenance import canonical
 
 
 class Batch(NamedTuple):
     """Crops of several frames."""
 
-    image: Float32[Tensor, "batch 3 height width"]  # RGB in [0, 1]
-    label: Int64[Tensor, "batch height width"] | None  # train ids, 255 = ignore; None: the split has no labels
+    images: Float32[Tensor, "batch 3 height width"]  # RGB in [0, 1]
+    labels: Int64[Tensor, "batch height width"] | None  # train ids, 255 = ignore; None: the split has no labels
 
 
 class View(NamedTuple):
-    """What a sample shows of its frame."""
+    """The part of a frame that a sample shows."""
 
     frame: int
     top: int  # pixels
@@ -36,45 +34,37 @@ class View(NamedTuple):
     flip: bool
 
 
-def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed mixed from numbers and words; any other parts give an unrelated one.
-
-    >>> seed_of(0, "crop", 7) == seed_of(0, "crop", 7), seed_of(0, "crop", 7) == seed_of(0, "crop", 8)
-    (True, False)
-    """
-    return int.from_bytes(hashlib.sha256(canonical(parts).encode()).digest()[:8], "big") >> 1
-
-
-@lru_cache(maxsize=8)
-def frame_order(seed: int, epoch: int, frames: int) -> tuple[int, ...]:
-    """The permutation of the frames that an epoch runs through."""
-    return tuple(
-        torch.randperm(frames, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch))).tolist()
-    )
-
-
 def view_of(
-    seed: int, k: int, *, frames: int, size: tuple[int, int], crop: tuple[int, int], flip: bool = False
+    seed: int, sample: int, frame: int, *, size: tuple[int, int], crop: tuple[int, int], flip: bool = False
 ) -> View:
-    """What the k-th sample shows: its frame, where its crop of (height, width) lies, and whether it is mirrored.
+    """The position of a sample's crop of (height, width) in its frame, and whether it is mirrored.
 
     The mirror is always drawn, so that switching it on moves no crop.
     """
-    epoch, position = divmod(k, frames)
-    generator = torch.Generator().manual_seed(seed_of(seed, "crop", k))
+    generator = torch.Generator().manual_seed(seed_of(seed, "crop", sample))
     room = size[0] - crop[0] + 1, size[1] - crop[1] + 1
     top, left, mirrored = (int(torch.randint(high, (), generator=generator)) for high in (*room, 2))
-    return View(frame_order(seed, epoch, frames)[position], top, left, flip and bool(mirrored))
+    return View(frame, top, left, flip and bool(mirrored))
 
 
 class Crops(Dataset[Batch]):
     """Batch `step` of the stream, for every step there may be; each rank holds its share of it."""
 
     def __init__(
-        self, split: Split, *, seed: int, batch: int, crop: tuple[int, int], flip: bool, rank: int, world: int
+        self,
+        split: Split,
+        order: Order,
+        *,
+        seed: int,
+        batch: int,
+        crop: tuple[int, int],
+        flip: bool,
+        rank: int,
+        world: int,
     ) -> None:
         split.check_crop(crop)
-        self.split, self.seed, self.batch, self.crop, self.flip = split, seed, batch, crop, flip
+        self.split, self.order = split, order
+        self.seed, self.batch, self.crop, self.flip = seed, batch, crop, flip
         self.rank, self.world = rank, world
 
     def __getitem__(self, step: int) -> Batch:
@@ -84,8 +74,8 @@ class Crops(Dataset[Batch]):
         labels = [self._cut(label, view) for view in views if (label := self.split.label(view.frame)) is not None]
         return Batch(images.to(torch.float32) / 255, torch.stack(labels).to(torch.int64) if labels else None)
 
-    def _view(self, k: int) -> View:
-        return view_of(self.seed, k, frames=len(self.split), size=self.split.size, crop=self.crop, flip=self.flip)
+    def _view(self, sample: int) -> View:
+        return view_of(self.seed, sample, self.order(sample), size=self.split.size, crop=self.crop, flip=self.flip)
 
     def _cut(self, pixels: UInt8[Tensor, "*channels height width"], view: View) -> UInt8[Tensor, "*channels h w"]:
         cut = pixels[..., view.top : view.top + self.crop[0], view.left : view.left + self.crop[1]]
@@ -94,6 +84,7 @@ class Crops(Dataset[Batch]):
 
 def batches(
     split: Split,
+    order: Order,
     *,
     seed: int,
     batch: int,
@@ -104,12 +95,12 @@ def batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """Batches from `start_step` on, without end: the same ones for any number of workers.
+    """Batches from `start_step` on, without end; any number of workers gives the same ones.
 
     `batch` is the size per process; the processes of a world together take consecutive samples. Raises BadRequest when
     the crop is larger than the frames.
     """
-    crops = Crops(split, seed=seed, batch=batch, crop=crop, flip=flip, rank=rank, world=world)
+    crops = Crops(split, order, seed=seed, batch=batch, crop=crop, flip=flip, rank=rank, world=world)
     if workers == 0:
         return map(crops.__getitem__, count(start_step))
     split.load()  # before the workers are forked, so that they share what is kept
@@ -119,14 +110,14 @@ def batches(
             batch_size=None,
             sampler=count(start_step),
             num_workers=workers,
-            worker_init_fn=_outlive_the_step,
+            worker_init_fn=_ignore_stop_signals,
             persistent_workers=True,
             pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
         )
     )
 
 
-def _outlive_the_step(worker: int) -> None:
-    """Let a worker ignore what asks all processes of a job to stop: the run ends its step, then its workers."""
+def _ignore_stop_signals(worker: int) -> None:
+    """Let a worker ignore the signals that stop all processes of a job: the run ends its step, then its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,52 +1,24 @@
-"""Name → network."""
+"""Build a network by its name in `dacs.networks`."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, Literal
+from pkgutil import resolve_name
 
 import torch
 from torch import nn
 
 from dacs.labels import CLASSES
-from dacs.models.deeplab import Convention, Segmenter, deeplab, deeplab_mobilenet
-from dacs.models.small import group_norm, small
-
-NETWORKS: dict[str, Callable[..., Segmenter]] = {
-    "small": small,
-    "small_gn": partial(small, norm=group_norm),
-    "deeplab_mobilenet": deeplab_mobilenet,
-    "deeplab_resnet18": partial(deeplab, 18),
-    "deeplab_resnet50": partial(deeplab, 50),
-    "deeplab_resnet101": partial(deeplab, 101),
-}
+from dacs.models.segmenter import Segmenter
+from dacs.networks import NETWORKS
+from dacs.settings import Model
 
 
-def build(
-    network: str,
-    *,
-    aspp_branches: int,
-    bn_affine: Literal["trained", "frozen"] = "trained",
-    convention: Convention = "torchvision",
-    seed: int = 0,
-) -> Segmenter:
-    """The named network for the 19 classes, its weights drawn from `seed`; the global generator is left as it was."""
+def build(model: Model, seed: int = 0) -> Segmenter:
+    """The network of `model` for the 19 classes, its weights drawn from `seed`; the global generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = NETWORKS[network](len(CLASSES), aspp_branches=aspp_branches, convention=convention)
-    if bn_affine == "frozen":
-        freeze_bn_affine(built)
-    return built
-
-
-def from_settings(model: Mapping[str, Any], seed: int = 0) -> Segmenter:
-    """The network that the section `model` of params.yaml asks for."""
-    return build(
-        model["network"],
-        aspp_branches=model["aspp_branches"],
-        bn_affine=model["bn_affine"],
-        convention=model["convention"],
-        seed=seed,
-    )
+        network: Segmenter = resolve_name(NETWORKS[model.network])(len(CLASSES), model)
+    if model.bn_affine == "frozen":
+        freeze_bn_affine(network)
+    return network
 
 
 def freeze_bn_affine(network: nn.Module) -> None:

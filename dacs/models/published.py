@@ -1,4 +1,4 @@
-"""The published weights that a backbone may start from: a table, which is read without torch."""
+"""The table of published weights that a backbone can be initialised with; read without torch."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 TABLE = Path(__file__).with_name("weights.csv")
 NONE = "none"
-FILES = (".pth", ".safetensors")  # endings of files of one's own
+FILES = (".pth", ".safetensors")  # endings of files that are named by their path
 
 
 class Published(NamedTuple):

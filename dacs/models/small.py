@@ -1,9 +1,9 @@
-"""A net for two CPU cores: 0.4 million weights, DeepLab's shape in small.
+"""A network for two CPU cores: 0.4 million weights, DeepLab's structure at a small size.
 
 Residual blocks at a quarter and an eighth of the image, the last ones dilated, then the same head as DeepLab's; the
 quarter's features join before it, since poles and lights are a pixel wide at an eighth.
 
-Its normalisation is BatchNorm, as DeepLab's; GroupNorm, which knows no running statistics, can be had by name.
+Its normalisation is BatchNorm, as DeepLab's; `small_gn` has GroupNorm, which keeps no running statistics.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dacs.models.deeplab import AtrousPyramid, Convention, Segmenter
-from dacs.models.upsample import enlarge
+from dacs.models.segmenter import AtrousPyramid, Segmenter
+from dacs.models.upsample import upsample
+from dacs.settings import Model
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
 GROUP = 8  # channels that GroupNorm normalises together
@@ -40,7 +41,7 @@ class Block(nn.Module):
 
 
 class SmallBackbone(nn.Module):
-    """Images to features at a quarter of their size."""
+    """Features at a quarter of the size of the images."""
 
     def __init__(self, norm: Norm) -> None:
         super().__init__()
@@ -54,17 +55,24 @@ class SmallBackbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         fine = self.quarter(F.relu(self.stem(images)))
         coarse = self.context(self.eighth(fine))
-        coarse = enlarge(coarse, (fine.shape[-2], fine.shape[-1])).to(fine.dtype)
+        coarse = upsample(coarse, (fine.shape[-2], fine.shape[-1])).to(fine.dtype)
         return F.relu(self.detail(fine) + coarse)
 
 
-def small(
-    classes: int, *, aspp_branches: int, convention: Convention = "torchvision", norm: Norm = nn.BatchNorm2d
-) -> Segmenter:
-    """The small net; no pretrained weights."""
+def small(classes: int, model: Model) -> Segmenter:
+    """The small network with BatchNorm; no pretrained weights."""
+    return _small(classes, model, nn.BatchNorm2d)
+
+
+def small_gn(classes: int, model: Model) -> Segmenter:
+    """The small network with GroupNorm."""
+    return _small(classes, model, group_norm)
+
+
+def _small(classes: int, model: Model, norm: Norm) -> Segmenter:
     backbone = SmallBackbone(norm)
-    head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[:aspp_branches])
-    return Segmenter(backbone, head, convention)
+    head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[: model.aspp_branches])
+    return Segmenter(backbone, head, model.convention)
 
 
 def _conv(

@@ -1,4 +1,4 @@
-"""Logits and features to a larger size: bilinear with corners aligned, as two small matrix products.
+"""Upsampling of logits and features: bilinear with aligned corners, as two small matrix products.
 
 The same as torch's interpolate to rounding, at less than half its cost on a CPU, and with a backward that on a GPU adds
 in a fixed order.
@@ -7,18 +7,19 @@ in a fixed order.
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 
-def enlarge(
+def upsample(
     features: Float[Tensor, "batch channels h w"], size: tuple[int, int]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Features at another size (height, width); what is computed in fewer bits is enlarged in float32."""
+    """Interpolate features to a size (height, width); of 16-bit features in float32."""
     if features.dtype in (torch.bfloat16, torch.float16):
         features = features.float()
     kind = features.device.type
-    weights = _weights if torch.compiler.is_compiling() else _kept  # a compiler sees no caches, and needs none
+    weights = _weights if torch.compiler.is_compiling() else _kept  # a compiler cannot trace caches, and needs none
     with torch.autocast(kind if kind == "cuda" else "cpu", enabled=False):
         down, across = (
             weights(have, want, features.dtype, features.device)
@@ -35,3 +36,10 @@ def _weights(have: int, want: int, dtype: torch.dtype, device: torch.device) -> 
 
 
 _kept = lru_cache(maxsize=64)(_weights)
+
+
+def interpolate(logits: Float[Tensor, "channels h w"], size: tuple[int, int]) -> Float[Tensor, "channels height width"]:
+    """Logits of one image at another size, by torch's own operation: as one image may take 160 MB at full size."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=True)[0]

@@ -1,7 +1,7 @@
-"""Where a backbone starts from: published weights by name, a file, or nothing.
+"""Initial weights of a backbone: published ones by name, or those of a file.
 
 The table in published.py says which file belongs to which network. A file is read as plain data, never unpickled
-into objects, and held to the sha256 that begins in its name (torch hub's convention).
+into objects, and checked against the beginning of its sha256 in its name (torch hub's convention).
 """
 
 import os
@@ -14,59 +14,71 @@ from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import digest
-from dacs.models.published import Published, published
+from dacs.models.published import NONE, Published, published
+from dacs.settings import Model
 
 SHOWN = 10  # tensors written out in a message
 
 
-def file_of(weights: str, network: str, folder: Path) -> Path:
-    """The file that `weights` names: a published one for this network, brought to `folder` if need be, or a path.
+def initialise_backbone(backbone: Any, model: Model) -> None:
+    """Load the weights that `model.weights` names, if it names any, into a backbone."""
+    if model.weights != NONE:
+        load_backbone(backbone, weights_file(model), convention=model.convention)
+
+
+def weights_file(model: Model) -> Path:
+    """The file that `model.weights` names: a published one for this network, downloaded if it is missing, or a path.
 
     Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash;
     the message says where to put it.
     """
-    path = placed(weights, network, folder)
+    path = weights_on_disk(model)
     if path:
-        return _held_to_its_name(path)
-    rows = [row for row in published() if (row.name, row.network) == (weights, network)]
+        return _checked_hash(path)
+    rows = _published_rows(model)
     if rows:
-        return _brought(rows, folder)
-    names = sorted({row.name for row in published() if row.network == network})
+        return _download(rows, Path(model.weights_folder))
+    names = sorted({row.name for row in published() if row.network == model.network})
     raise BadRequest(
-        f"model.weights: '{weights}' is neither published for {network} ({', '.join(names) or 'nothing is'}) "
+        f"model.weights: '{model.weights}' is neither published for {model.network} "
+        f"({', '.join(names) or 'nothing is'}) "
         f"nor a file.\nName one of these, a .pth or .safetensors file, or none."
     )
 
 
-def placed(weights: str, network: str, folder: Path) -> Path | None:
-    """Where the file of published weights, or the one at a path, lies already: in our folder, or in torch hub's."""
-    files = [row.file for row in published() if (row.name, row.network) == (weights, network)]
+def weights_on_disk(model: Model) -> Path | None:
+    """The file that `model.weights` names, if it is there: in `model.weights_folder`, torch hub's folder, or a path."""
+    files = [row.file for row in _published_rows(model)]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     hub = Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub/checkpoints"  # torch.hub's rule, without torch
-    places = [folder / files[0], hub / files[0]] if files else [Path(weights)]
-    return next((path for path in places if path.is_file()), None)
+    candidates = [Path(model.weights_folder) / files[0], hub / files[0]] if files else [Path(model.weights)]
+    return next((path for path in candidates if path.is_file()), None)
 
 
-def _brought(rows: list[Published], folder: Path) -> Path:
-    """Download by torch hub's own means, which name a file only when its hash fits."""
+def _published_rows(model: Model) -> list[Published]:
+    return [row for row in published() if (row.name, row.network) == (model.weights, model.network)]
+
+
+def _download(rows: list[Published], folder: Path) -> Path:
+    """Download with torch hub, which names a file only when its hash is right."""
     import torch.hub
 
     folder.mkdir(parents=True, exist_ok=True)
-    path, told = folder / rows[0].file, []
+    path, failures = folder / rows[0].file, []
     for row in rows:
         try:
             torch.hub.download_url_to_file(row.address, str(path), hash_prefix=_prefix(path), progress=False)
             return path
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            told.append(f"{row.address} ({error})")
+            failures.append(f"{row.address} ({error})")
     raise RunFailed(
-        f"model.weights: {path.name} is not in {folder}, and could not be downloaded from {' or '.join(told)}.\n"
+        f"model.weights: {path.name} is not in {folder}, and could not be downloaded from {' or '.join(failures)}.\n"
         f"Put the file there; its sha256 begins with {_prefix(path)}."
         + (f" A browser finds it at {rows[0].by_hand}" if rows[0].by_hand else "")
     )
 
 
-def _held_to_its_name(path: Path) -> Path:
+def _checked_hash(path: Path) -> Path:
     prefix = _prefix(path)
     if prefix:
         found = digest(path)
@@ -100,12 +112,12 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can break its reader in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunFailed(f"{path}: not a file of plain tensors ({reason}).\nBring the published file.") from error
+        raise RunFailed(f"{path}: not a file of plain tensors ({reason}).\nUse the published file.") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise RunFailed(f"{path}: not a table of tensors by name.\nBring the published file.")
+        raise RunFailed(f"{path}: not a table of tensors by name.\nUse the published file.")
     return content
 
 
@@ -118,7 +130,7 @@ def layout_of(tensors: dict[str, Any]) -> str:
 
 
 def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
-    """Copy a file's backbone into ours; its head is left, its classes being others.
+    """Copy the backbone of a file into `backbone`; its head is left out, since it has other classes.
 
     `convention` is that of our network: "torchvision" (RGB, stride in the 3x3 convolution) or "caffe" (BGR in 0..255,
     stride in the first 1x1). Raises BadRequest where the file was made for the other one, RunFailed listing tensors
@@ -131,14 +143,14 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
             f"{path}: holds weights in the layout of {layout}, but model.convention is {convention}.\n"
             f"Set model.convention to {'caffe' if layout == 'caffe' else 'torchvision'}."
         )
-    _tell_unknown(path, layout)
+    _report_unknown(path, layout)
     found = {LAYOUTS[layout](name): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
     faults = _faults(found, wanted)
     if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        listed = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
         raise RunFailed(
-            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{shown}\nName the weights' own network."
+            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{listed}\nName the weights' own network."
         )
     if layout == "caffe":
         first = next(iter(wanted))
@@ -146,8 +158,8 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
     backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
 
 
-def _tell_unknown(path: Path, layout: str) -> None:
-    """Say how a file is taken whose bytes nothing vouches for: no hash in its name, and none of the published."""
+def _report_unknown(path: Path, layout: str) -> None:
+    """Report how a file is read that has no hash in its name and is none of the published ones."""
     found = "" if _prefix(path) else digest(path)
     if found and not any(found.startswith(_prefix(Path(row.file))) for row in published()):
         print(
@@ -173,10 +185,10 @@ def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 
 def _from_torchvision(name: str) -> str:
-    """Names of torchvision's ResNet or MobileNet → places in our backbone; a head's name stays and fits nothing."""
+    """Names of torchvision's ResNet or MobileNet → names in our backbone; a head's name stays and matches nothing."""
     name = name.removeprefix("features.")
     match = re.fullmatch(r"(conv1|bn1|layer[1-4])\.(.+)", name)
-    return f"{PLACES[match[1]]}.{match[2]}" if match else name
+    return f"{POSITIONS[match[1]]}.{match[2]}" if match else name
 
 
 def _from_deeplab(name: str) -> str:
@@ -190,7 +202,7 @@ def _from_caffe(name: str) -> str:
     return _from_torchvision(match[1]) if match else f"head {name}"
 
 
-PLACES = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in deeplab()'s nn.Sequential
+POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in deeplab()'s nn.Sequential
 LAYOUTS: dict[str, Callable[[str], str]] = {
     "torchvision": _from_torchvision,
     "torchvision_deeplab": _from_deeplab,

@@ -1,4 +1,4 @@
-"""All that survives an interruption, and how it goes to disk and back.
+"""The state of a run between two steps, and how it is saved and resumed.
 
 Batches, crops and masks are functions of the seed and the step, so no generator and no position needs keeping.
 """
@@ -15,7 +15,8 @@ from torch import Tensor
 from dacs.adaptation.teacher import Teacher
 from dacs.errors import RunFailed
 from dacs.files import write_bytes
-from dacs.models.deeplab import Segmenter
+from dacs.models.segmenter import Segmenter
+from dacs.training.objectives import Losses, Term
 
 
 @dataclass
@@ -25,9 +26,10 @@ class State:
     student: Segmenter
     teacher: Teacher
     optimizer: torch.optim.Optimizer
+    terms: list[Term]
     step: int = 0  # steps done
     rows: list[dict[str, Any]] = field(default_factory=list)  # of log.csv, so far
-    pending: list[dict[str, Tensor]] = field(default_factory=list)  # losses of the steps since the last row
+    pending: list[Losses] = field(default_factory=list)  # losses of the steps since the last row
 
 
 def save(state: State, path: Path, key: str) -> None:
@@ -40,18 +42,21 @@ def save(state: State, path: Path, key: str) -> None:
         "student": state.student.state_dict(),
         "teacher": state.teacher.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "terms": [term.state_dict() for term in state.terms],
     }
-    # Through memory, since torch tells a full disk in words of its own.
+    # Through memory, since torch reports a full disk in messages of its own.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(path, buffer.getbuffer())
 
 
-def restore(state: State, path: Path, key: str) -> None:
-    """Bring `state` to where the checkpoint at `path` left off.
+def resume(state: State, path: Path, key: str) -> None:
+    """Bring `state` to where the checkpoint at `path` was saved, if there is one.
 
     Raises RunFailed if the checkpoint is unreadable or belongs to other settings.
     """
+    if not path.exists():
+        return
     advice = f"Delete {path.parent} to start this run from its beginning."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -63,7 +68,13 @@ def restore(state: State, path: Path, key: str) -> None:
     state.student.load_state_dict(content["student"])
     state.teacher.network.load_state_dict(content["teacher"])
     state.optimizer.load_state_dict(content["optimizer"])
+    device = state.student.mean.device
+    for term, kept in zip(state.terms, content["terms"], strict=True):
+        term.load_state_dict(_on(device, kept))
     state.step = content["step"]
     state.rows = json.loads(content["rows"])
-    device = state.student.mean.device
-    state.pending = [{name: loss.to(device) for name, loss in losses.items()} for losses in content["pending"]]
+    state.pending = [_on(device, losses) for losses in content["pending"]]
+
+
+def _on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

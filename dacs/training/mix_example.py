@@ -1,6 +1,7 @@
-"""The mixing picture: one example of a step as PNG files, for the report."""
+"""One example of mixing as PNG files, for the report."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -9,20 +10,28 @@ from torch import Tensor
 from dacs.adaptation.masks import Mask
 from dacs.evaluation.spread import save_labels
 from dacs.files import atomic
-from dacs.types import Scene
+from dacs.types import LabelledImages
 
 
-def save_mixing(folder: Path, source: Scene, target: Scene, mixed: Scene, augmented: Tensor, mask: Mask) -> None:
-    """Write the first frame of a batch as source, target, mask, mixed, augmented and their labels."""
-    for name, image in (
-        ("source", source.image),
-        ("target", target.image),
-        ("mixed", mixed.image),
-        ("augmented", augmented),
-    ):
-        _save(_picture(image[0]), folder / f"{name}.png")
-    for name, labels in (("source_label", source.label), ("pseudo", target.label), ("label", mixed.label)):
-        save_labels(labels[0].cpu().numpy().astype(np.uint8), folder / f"{name}.png")
+class MixExample(NamedTuple):
+    """What one mixed batch was made of."""
+
+    source: LabelledImages
+    target: LabelledImages
+    mixed: LabelledImages
+    augmented: Tensor
+    mask: Mask
+
+
+def save_example(folder: Path, example: MixExample) -> None:
+    """Write the first image of the batch as source, target, mask, mixed, augmented and their labels."""
+    source, target, mixed, augmented, mask = example
+    images = {"source": source.images, "target": target.images, "mixed": mixed.images, "augmented": augmented}
+    for name, batch in images.items():
+        _save(_picture(batch[0]), folder / f"{name}.png")
+    labels = {"source_label": source.labels, "pseudo": target.labels, "label": mixed.labels}
+    for name, batch in labels.items():
+        save_labels(batch[0].cpu().numpy().astype(np.uint8), folder / f"{name}.png")
     _save(Image.fromarray(mask[0].cpu().numpy().astype(np.uint8) * 255), folder / "mask.png")
 
 

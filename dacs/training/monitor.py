@@ -1,53 +1,55 @@
-"""How right the pseudo-labels are while a run goes on, measured on a few frames of the target.
+"""Accuracy of the pseudo-labels during a run, measured on a few validation images of the target.
 
-A measurement to be shown: it decides nothing, and touches neither the networks nor any generator.
+For the report only: it decides nothing, and changes neither the networks nor any generator.
 """
 
 import copy
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from dacs.adaptation.teacher import label
+from dacs.adaptation.teacher import pseudo_label
 from dacs.evaluation.spread import spread
 from dacs.labels import IGNORE
 from dacs.loading.split import Split
+from dacs.training.run import Run
+
+BATCH = 8  # images at a time
 
 
 class Monitor:
-    """A few frames of a split, evenly spread, and the threshold of confidence."""
+    """A few images of the split that is evaluated on, evenly spread, and the threshold of confidence."""
 
-    def __init__(self, folder: Path, *, frames: int, threshold: float) -> None:
-        split = Split(folder)
-        chosen = spread(frames, len(split))
+    def __init__(self, run: Run) -> None:
+        split = Split(run.target.measured)
+        chosen = spread(run.settings.loop.monitor_frames, len(split))
         self.images = torch.stack([split.image(i) for i in chosen])
-        labels = [truth for i in chosen if (truth := split.label(i)) is not None]
+        labels = [label for i in chosen if (label := split.label(i)) is not None]
         self.labels = torch.stack(labels) if labels else None
-        self.threshold = threshold
+        self.threshold = run.settings.schedule.threshold
 
     def measure(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Accuracy of the labels that `network` gives, of the confident ones among them, and their share; percent.
+        """Accuracy of the pseudo-labels, of the confident ones among them, and the share of these; percent.
 
-        Without true labels only the share is known, then of all pixels.
+        Without ground truth only the share is known, then of all pixels.
         """
-        network = copy.deepcopy(network)  # BatchNorm on batch statistics would remember these frames
-        right = sure = right_and_sure = counted = 0
-        for numbers in torch.split(torch.arange(len(self.images)), 8):
-            scene = label(network, self.images[numbers].to(device).float() / 255)
-            truth = scene.label if self.labels is None else self.labels[numbers].to(device)
-            known = truth != IGNORE
-            correct = (scene.label == truth) & known
-            confident = (scene.confidence >= self.threshold) & known
-            right += int(correct.sum())
-            sure += int(confident.sum())
-            right_and_sure += int((correct & confident).sum())
+        network = copy.deepcopy(network)  # BatchNorm on batch statistics would update the running ones
+        correct = confident = both = counted = 0
+        for numbers in torch.split(torch.arange(len(self.images)), BATCH):
+            found = pseudo_label(network, self.images[numbers].to(device).float() / 255)
+            ground_truth = found.labels if self.labels is None else self.labels[numbers].to(device)
+            known = ground_truth != IGNORE
+            is_correct = (found.labels == ground_truth) & known
+            is_confident = (found.confidence >= self.threshold) & known
+            correct += int(is_correct.sum())
+            confident += int(is_confident.sum())
+            both += int((is_correct & is_confident).sum())
             counted += int(known.sum())
-        share = {"confident_share": round(100 * sure / max(counted, 1), 3)}
+        share = {"confident_share": round(100 * confident / max(counted, 1), 3)}
         if self.labels is None:
             return share
         return {
-            "pseudo_accuracy": round(100 * right / max(counted, 1), 3),
-            "confident_accuracy": round(100 * right_and_sure / max(sure, 1), 3),
+            "pseudo_accuracy": round(100 * correct / max(counted, 1), 3),
+            "confident_accuracy": round(100 * both / max(confident, 1), 3),
             **share,
         }

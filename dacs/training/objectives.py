@@ -1,110 +1,114 @@
-"""One step of training: everything between its batches and the gradients. Nothing here waits for the device.
+"""The losses of a step, as terms: each does its own forward and backward, so only one graph is in memory at a time.
 
-Gradients are added to those that the weights have, so that a step may be gathered from several batches.
+A term is named in the row of a method (`dacs.methods`) and called in order. Gradients are added to those that the
+weights have, so that a step may be accumulated over several batches. Nothing here waits for the device.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from dacs.adaptation.augment import strong
-from dacs.adaptation.losses import Weights, mixed_loss, pixel_weights, source_loss
-from dacs.adaptation.masks import Mask
-from dacs.adaptation.mixing import Strategy, mix
-from dacs.adaptation.teacher import label
-from dacs.types import Images, Labels, Logits, Scene
+from dacs.adaptation.augment import strong_augment
+from dacs.adaptation.losses import mixed_loss, pixel_weights, source_loss
+from dacs.adaptation.mixing import mix
+from dacs.adaptation.teacher import pseudo_label
+from dacs.loading.stream import Batch
+from dacs.methods import Method
+from dacs.models.device import Forward
+from dacs.models.segmenter import Segmenter
+from dacs.settings import RunSettings
+from dacs.training.mix_example import MixExample, save_example
+from dacs.types import Images, LabelledImages
 
-Losses = dict[str, Tensor]  # scalars where they were computed; read when a row is due
-Precision = Literal["fp32", "tf32", "bf16"]
+Losses = dict[str, Tensor]  # scalars on their device; read only when a row of log.csv is due
 
 
 class Networks(NamedTuple):
-    """Student and teacher as functions from images to logits."""
+    """The forward passes of the student and its teacher."""
 
-    student: Callable[[Images], Logits]
-    teacher: Callable[[Images], Logits]
-
-
-def computing_in(precision: Precision, network: Callable[[Images], Logits]) -> Callable[[Images], Logits]:
-    """A network that computes in these numbers; its logits come in the images' own, so that losses are taken there."""
-    if precision != "bf16":
-        return network
-
-    def logits(images: Images) -> Logits:
-        with torch.autocast(images.device.type, torch.bfloat16):
-            return network(images).to(images.dtype)
-
-    return logits
+    student: Forward
+    teacher: Forward
 
 
-class Seen(NamedTuple):
-    """What an adaptation step was made of, for the picture."""
+class StepBatch(NamedTuple):
+    """What a term is given: one of the batches that a step accumulates."""
 
-    source: Scene
-    target: Scene
-    mixed: Scene
-    augmented: Tensor
-    mask: Mask
-
-
-def supervised(networks: Networks, image: Images, truth: Labels, *, share: float = 1.0) -> Losses:
-    """Gradients of `share` times the cross-entropy on labelled frames."""
-    loss = share * source_loss(networks.student(image), truth)
-    loss.backward()
-    return {"loss_source": loss.detach()}
+    source: Batch  # labelled
+    target: Images | None  # unlabelled; None for methods that do not adapt
+    generator: Generator  # of this batch
+    share: float  # of the gradients of the step
+    last: bool  # whether it is the last batch of the run
 
 
-def adaptation(
-    networks: Networks,
-    image: Images,
-    truth: Labels,
-    target: Images,
-    generator: Generator,
-    *,
-    strategy: Strategy,
-    adapt: dict[str, Any],
-    share: float = 1.0,
-) -> tuple[Losses, Seen]:
-    """The same, and of the cross-entropy on mixed frames whose labels are partly the teacher's (Algorithm 1).
+class Term:
+    """One loss of a step. A subclass computes it, and may keep state of its own (a frozen network, an average).
 
-    Each loss has a backward of its own: the same gradients as of their sum, in half of the memory. The source goes
-    first, so that BatchNorm sees both in the order of the authors' code.
+    It is made once a run, from the student as it is initialised; its state is saved in the checkpoint.
     """
-    source_scene = Scene(image, truth, torch.ones_like(image[:, 0]))
-    target_scene = label(networks.teacher, target)
-    mixed, mask, true = mix(strategy, source_scene, target_scene, generator)
-    weights, confident = _weights(mixed, target_scene, true, adapt)
-    augmented = _strong(mixed, generator, adapt)
 
-    losses = supervised(networks, image, truth, share=share)
-    loss = mixed_loss(networks.student(augmented), mixed.label, weights)
-    loss = share * adapt["consistency_weight"] * loss
-    loss.backward()
-    losses |= {"loss_mixed": loss.detach(), "lambda": share * confident.mean()}
-    return losses, Seen(source_scene, target_scene, mixed, augmented, mask)
+    def __init__(self, method: Method, settings: RunSettings, student: Segmenter) -> None:
+        self.method, self.settings = method, settings
 
+    def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
+        """Add `batch.share` of the gradients; return the losses to log, each times `batch.share`."""
+        raise NotImplementedError
 
-def _weights(mixed: Scene, target: Scene, true: Mask, adapt: dict[str, Any]) -> tuple[Weights, Tensor]:
-    return pixel_weights(
-        mixed,
-        target,
-        true,
-        threshold=adapt["threshold"],
-        pixel_weight=adapt["pixel_weight"],
-        lambda_scope=adapt["lambda_scope"],
-        lambda_counts=adapt["lambda_counts"],
-        lambda_applies_to=adapt["lambda_applies_to"],
-    )
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors to save in a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def save_pictures(self, folder: Path) -> None:
+        """Write example pictures of the last batch below `folder`."""
 
 
-def _strong(mixed: Scene, generator: Generator, adapt: dict[str, Any]) -> Tensor:
-    return strong(
-        mixed.image,
-        generator,
-        jitter_probability=adapt["jitter_probability"],
-        jitter_strength=adapt["jitter_strength"],
-        blur_probability=adapt["blur_probability"],
-        blur_sigma=tuple(adapt["blur_sigma"]),
-    )
+def terms_of(method: Method, settings: RunSettings, student: Segmenter) -> list[Term]:
+    """The terms of a method, in order."""
+    return [resolve_name(name)(method, settings, student) for name in method.terms]
+
+
+class SourceCrossEntropy(Term):
+    """Cross-entropy on labelled images."""
+
+    def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
+        images, labels = batch.source
+        assert labels is not None
+        loss = batch.share * source_loss(networks.student(images), labels)
+        loss.backward()
+        return {"loss_source": loss.detach()}
+
+
+class MixedCrossEntropy(Term):
+    """Cross-entropy on mixed images, whose labels are partly the teacher's (Tranheden et al., Algorithm 1)."""
+
+    def __init__(self, method: Method, settings: RunSettings, student: Segmenter) -> None:
+        super().__init__(method, settings, student)
+        assert settings.adapt is not None
+        self.adapt = settings.adapt
+        self.example: MixExample | None = None
+
+    def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
+        images, labels = batch.source
+        assert labels is not None
+        assert batch.target is not None
+        source = LabelledImages(images, labels, torch.ones_like(images[:, 0]))
+        target = pseudo_label(networks.teacher, batch.target)
+        mixed, mask, ground_truth = mix(self.method, source, target, batch.generator, self.adapt)
+        weights, lambda_ = pixel_weights(mixed, target, ground_truth, self.adapt)
+        augmented = strong_augment(mixed.images, batch.generator, self.adapt)
+        loss = mixed_loss(networks.student(augmented), mixed.labels, weights)
+        loss = batch.share * self.adapt.consistency_weight * loss
+        loss.backward()
+        if batch.last:
+            self.example = MixExample(source, target, mixed, augmented, mask)
+        return {"loss_mixed": loss.detach(), "lambda": batch.share * lambda_.mean()}
+
+    def save_pictures(self, folder: Path) -> None:
+        """Write the first mixed image of the last batch."""
+        if self.example:
+            save_example(folder, self.example)

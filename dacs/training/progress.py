@@ -1,4 +1,4 @@
-"""What a person sees of a run, and how a person stops it."""
+"""The progress of a run on the terminal, and the signals that stop it."""
 
 import signal
 import sys
@@ -9,46 +9,51 @@ from typing import Any
 
 from tqdm import tqdm
 
-SHOWN = ("loss_source", "loss_mixed", "lambda")  # beside the progress
+from dacs.training.run import Run
+
+OMITTED = ("step", "lr")  # columns of log.csv that are not shown
 
 
 class Progress:
-    """A bar on a terminal, a line at each tenth of the way elsewhere."""
+    """A bar on a terminal, a line at each tenth of the steps elsewhere."""
 
-    def __init__(self, done: int, steps: int, images: int) -> None:
-        self.steps, self.images, self.first, self.tenth = steps, images, done, 10 * done // steps
-        self.begin = time.monotonic()
-        self.bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty())
-        if self.first and self.bar.disable:
-            print(f"going on from the checkpoint at step {self.first} of {steps}", file=sys.stderr, flush=True)
+    def __init__(self, done: int, run: Run) -> None:
+        loop, self.steps, self.first = run.settings.loop, run.settings.schedule.steps, done
+        self.images = loop.batch * loop.accumulate * (2 if run.row.adapts else 1)  # a step
+        self.tenth, self.begin = 10 * done // self.steps, time.monotonic()
+        self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=not sys.stderr.isatty())
+        if done and self.bar.disable:
+            print(f"resuming from the checkpoint at step {done} of {self.steps}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
 
     def show(self, row: dict[str, Any]) -> None:
-        """Tell how far the run is."""
-        done, seconds = row["step"] - self.first, time.monotonic() - self.begin
-        words: dict[str, str] = {name: f"{row[name]:.3f}" for name in SHOWN if name in row}
-        words["images/s"] = f"{done * self.images / seconds:.0f}"
-        self.bar.set_postfix(words, refresh=False)
-        self.bar.update(row["step"] - self.bar.n)
-        if self.bar.disable and 10 * row["step"] // self.steps > self.tenth:
-            self.tenth = 10 * row["step"] // self.steps
-            left = seconds / done * (self.steps - row["step"])
-            told = ", ".join(f"{name} {value}" for name, value in words.items())
-            print(f"step {row['step']}/{self.steps}: {told}, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave the terminal tidy."""
-        self.bar.close()
+        """Report a row of log.csv."""
+        step, seconds = row["step"], time.monotonic() - self.begin
+        values = {name: f"{value:.3f}" for name, value in row.items() if name not in OMITTED}
+        values["images/s"] = f"{(step - self.first) * self.images / seconds:.0f}"
+        self.bar.set_postfix(values, refresh=False)
+        self.bar.update(step - self.bar.n)
+        if self.bar.disable and 10 * step // self.steps > self.tenth:
+            self.tenth = 10 * step // self.steps
+            left = seconds / (step - self.first) * (self.steps - step)
+            line = ", ".join(f"{name} {value}" for name, value in values.items())
+            print(f"step {step}/{self.steps}: {line}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; the loop asks between steps, so that no step is cut."""
-    came: list[int] = []
+    """Whether SIGINT or SIGTERM was received; the loop asks between steps, so that no step is cut."""
+    received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda received, frame: came.append(received))
+        signal.signal(number, lambda number, frame: received.append(number))
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

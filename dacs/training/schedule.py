@@ -1,11 +1,10 @@
-"""Learning rates: which weights learn how fast, and when."""
-
-from typing import Any, Literal
+"""Learning rates: of which weights, and when."""
 
 import torch
 from torch import nn
 
-from dacs.models.deeplab import Segmenter
+from dacs.models.segmenter import Segmenter
+from dacs.settings import RunSettings
 
 
 def rate(step: int, *, steps: int, power: float, warmup: int) -> float:
@@ -17,34 +16,29 @@ def rate(step: int, *, steps: int, power: float, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) * (1 - step / steps) ** power
 
 
-def optimizer_for(
-    network: Segmenter,
-    *,
-    kind: Literal["adamw", "sgd"],
-    lr: float,
-    backbone_lr_factor: float,
-    head_lr_factor: float,
-    weight_decay: float,
-    momentum: float,
-    nesterov: bool,
-) -> torch.optim.Optimizer:
+def optimizer_for(network: Segmenter, settings: RunSettings) -> torch.optim.Optimizer:
     """The optimizer of all weights that are trained, each listed once, with `initial_lr` in each group."""
-    groups: list[dict[str, Any]] = [
-        {"params": _trained(network.backbone), "lr": lr * backbone_lr_factor},
-        {"params": _trained(network.head), "lr": lr * head_lr_factor},
+    loop, lr = settings.loop, settings.schedule.lr
+    groups = [
+        {"params": _trained(network.backbone), "lr": lr * loop.backbone_lr_factor},
+        {"params": _trained(network.head), "lr": lr * loop.head_lr_factor},
     ]
     optimizer: torch.optim.Optimizer
-    if kind == "sgd":
-        optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    if loop.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, momentum=loop.momentum, nesterov=loop.nesterov, weight_decay=loop.weight_decay
+        )
     else:
-        optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay, foreach=True)
+        optimizer = torch.optim.AdamW(groups, weight_decay=loop.weight_decay, foreach=True)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
-def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Give each group its share of its own initial learning rate."""
+def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings) -> None:
+    """Set the learning rate of each group for a step (counted from 0)."""
+    loop = settings.loop
+    share = rate(step, steps=settings.schedule.steps, power=loop.poly_power, warmup=loop.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share
 

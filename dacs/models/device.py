@@ -1,0 +1,87 @@
+"""The device that networks run on, and the numbers they compute in."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dacs.errors import RunFailed
+from dacs.types import Images, Logits
+
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+def device_for(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of this name; auto is the GPU where there is one. Raises RunFailed where there is none for cuda."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunFailed(
+            "The device 'cuda' was asked for, but torch finds no GPU here.\n"
+            "Set loop.device to 'auto' or 'cpu' in params.yaml."
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_numerics(*, threads: int, deterministic: bool, precision: Precision) -> None:
+    """Set the CPU threads, and whether a run gives the same bytes each time on one machine.
+
+    With tf32 a GPU computes float32 convolutions and products in 19 bits.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's matrix products have no fixed order
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read here
+    torch.backends.cudnn.benchmark = not deterministic  # crops are of one size: time the ways to convolve them once
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def describe(device: torch.device) -> str:
+    """The name of a GPU, or the widest instructions of the CPU: another model rounds differently."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+
+
+class Forward:
+    """The forward pass of a network in a precision; logits have the type of the images, so losses are taken in it."""
+
+    def __init__(self, network: nn.Module, precision: Precision, *, compiled: bool = False) -> None:
+        self.precision = precision
+        self._logits: Callable[[Images], Logits] = torch.compile(network) if compiled else network
+        self._features: Callable[[Images], Tensor] = getattr(network, "features", network)
+
+    def __call__(self, images: Images) -> Logits:
+        """Logits of the classes."""
+        return self._run(self._logits, images)
+
+    def features(self, images: Images) -> Tensor:
+        """Features of the backbone."""
+        return self._run(self._features, images)
+
+    def _run(self, function: Callable[[Images], Tensor], images: Images) -> Tensor:
+        if self.precision != "bf16":
+            return function(images)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return function(images).to(images.dtype)
+
+
+@contextmanager
+def memory_errors(what: str, advice: str) -> Iterator[None]:
+    """Raise RunFailed where the memory of the GPU is full, or an operation has no deterministic implementation."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            f"The memory of the GPU does not hold {what} ({str(error).splitlines()[0]}).\n{advice}"
+        ) from error
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise RunFailed(
+            f"loop.deterministic is true, but {str(error).splitlines()[0]}\n"
+            "Set it to false in params.yaml; then two runs may differ in rounding."
+        ) from error

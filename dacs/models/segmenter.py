@@ -1,0 +1,60 @@
+"""A segmentation network: a backbone, a head, and the normalisation of its input.
+
+Input: RGB in [0, 1]. What normalises it is saved with the weights, so that the two cannot be separated.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dacs.models.upsample import upsample
+from dacs.types import Images, Logits
+
+Convention = Literal["torchvision", "caffe"]
+NORMALISATION = {  # mean and standard deviation: RGB, of images in [0, 1]
+    "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": (tuple(v / 255 for v in (122.67891434, 116.66876762, 104.00698793)), (1 / 255,) * 3),  # 0..255, no scaling
+}
+
+
+class AtrousPyramid(nn.Module):
+    """The head: parallel dilated 3x3 convolutions with bias, summed.
+
+    DeepLab-v2 has four branches; in the authors' code a `return` inside the loop leaves two.
+    """
+
+    def __init__(self, channels: int, classes: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, classes, 3, padding=dilation, dilation=dilation) for dilation in dilations
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        total = self.branches[0](features)
+        for branch in self.branches[1:]:
+            total = total + branch(features)
+        return total
+
+
+class Segmenter(nn.Module):
+    """A backbone and a head; logits have the size of the images, upsampled with aligned corners."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, convention: Convention = "torchvision") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        mean, std = NORMALISATION[convention]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Images) -> Logits:
+        return upsample(self.head(self.features(images)), (images.shape[-2], images.shape[-1]))
+
+    def features(self, images: Images) -> Tensor:
+        """The features of the backbone, of shape (batch, channels, height / stride, width / stride)."""
+        return self.backbone((images - self.mean) / self.std)

@@ -1,0 +1,47 @@
+"""The batches of a run: crops of labelled and unlabelled images, as functions of the seed and the step."""
+
+from collections.abc import Iterator
+from pkgutil import resolve_name
+
+import torch
+
+from dacs.adaptation.sampling import seed_of
+from dacs.layout import PreparedSplit
+from dacs.loading.split import Split
+from dacs.loading.stream import Batch, batches
+from dacs.methods import SHUFFLED
+from dacs.training.objectives import StepBatch
+from dacs.training.run import Run
+
+
+def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[StepBatch]:
+    """All batches from step `first_step` on, each with the generator of its number."""
+    accumulate = run.settings.loop.accumulate
+    first, total = first_step * accumulate, run.settings.schedule.steps * accumulate
+    sources = _crops("source", run.source, run, first, run.row.order)
+    targets = _crops("target", run.target.train, run, first, SHUFFLED) if run.row.adapts else None
+    for number in range(first, total):
+        source = _to_device(next(sources), device)
+        target = _to_device(next(targets), device).images if targets else None
+        generator = torch.Generator().manual_seed(seed_of(run.seed, "mix", number))
+        yield StepBatch(source, target, generator, share=1 / accumulate, last=number == total - 1)
+
+
+def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str) -> Iterator[Batch]:
+    """Crops of a split without end; the same wherever its folder is."""
+    loop, split, seed = run.settings.loop, Split(prepared), seed_of(run.seed, role)
+    return batches(
+        split,
+        resolve_name(order)(split, seed),
+        seed=seed,
+        batch=loop.batch,
+        crop=loop.crop,
+        start_step=first,
+        flip=loop.flip,
+        workers=loop.workers,
+    )
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    images, labels = batch
+    return Batch(images.to(device, non_blocking=True), None if labels is None else labels.to(device, non_blocking=True))
