@@ -1,4 +1,4 @@
-"""The river, as a table of contents: what is configured, which rules there are, and what `all` means."""
+"""The pipeline: its configuration, its rules, and what `all` means."""
 
 from snakemake.utils import min_version
 
@@ -28,17 +28,17 @@ localrules:
     report,
 
 
-# Every durable file and not just the last ones: after a job has failed half-way up the river, Snakemake looks only
-# at what is named here, and would else take the old results below the failure for good.
+# Every durable file and not just the last ones: after a job has failed, Snakemake looks only at what is named here, and
+# would otherwise take older results that depend on the failed job for valid.
 rule all:
     default_target: True
     input:
-        expand(rules.world.output.receipt, domain=DOMAINS),
-        ready(),
+        expand(rules.world.output.manifest, domain=DOMAINS),
+        prepared_files(),
         each(rules.train.output, TRAINED),
         each(rules.adapt.output, ADAPTED),
         each(rules.evaluate.output, METHODS),
         rules.figures.output,
         rules.report.output,
     message:
-        "All there: open reports/index.html"
+        "Finished: open reports/index.html"

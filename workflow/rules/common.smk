@@ -7,10 +7,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from dacs.config import domains_of, labelled_split, load, measured_split, origin, settings_for, splits_of
+from dacs.config import load
+from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest
-from dacs.provenance import canonical, code_digest
-from dacs.training.run_cache import adopt
+from dacs.jobs import dataset_of, domains_of, job_file, job_of, labelled_domain, origin, starts_from_source
+from dacs.layout import PreparedDomain
+from dacs.machine import has_gpu, memory_mb
+from dacs.methods import METHODS as TABLE
+from dacs.methods import adapting, supervised
+from dacs.networks import NETWORKS
+from dacs.provenance import code_digest
+from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -22,55 +29,43 @@ except BadRequest as error:
 
 DOMAINS = domains_of(PARAMS)
 TASKS = [task.split("-") for task in PARAMS.runs.tasks]
-KNOWN = ["gta5", "synthia", "cityscapes", *PARAMS.domains]
+KNOWN = [*PARAMS.data.sources, *PARAMS.domains]
 RENDERED = [domain for domain in KNOWN if origin(PARAMS, domain) == "world"]
-BROUGHT = [domain for domain in KNOWN if domain not in RENDERED]
+PROVIDED = [domain for domain in KNOWN if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
 SEEDS = PARAMS.runs.seeds
+ADAPTED = adapting(METHODS)
+NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in ADAPTED)
+TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
 
-
-def starts_from_source(method):
-    """Whether a method adapts the weights of the source-only run."""
-    return settings_for(PARAMS, "adapt", method=method)["adapt"]["init"] == "source"
-
-
-SUPERVISED = ["source", "oracle"]
-ADAPTED = [method for method in METHODS if method not in SUPERVISED]
-TRAINED = [
-    method
-    for method in SUPERVISED
-    if method in METHODS or (method == "source" and any(map(starts_from_source, ADAPTED)))
-]
-
-TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "contract"]
-
-# What one training asks of a machine, by scale: memory in MB, time in minutes, GPUs.
-TRAINING = {
-    "smoke": {"mem_mb": 2000, "runtime": 20, "gpu": 0},
-    "demo": {"mem_mb": 2500, "runtime": 120, "gpu": 0},
-    "paper": {"mem_mb": 24000, "runtime": 10080, "gpu": 1},
-}[PARAMS.scale]
+TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
 
-# Another torch rounds otherwise.
+# Another torch rounds differently.
 TORCH = version("torch")
 
-# One training a GPU, also without a profile: `--resources gpu=N` or a profile says how many GPUs there are.
+
+# What all jobs together may use, unless `--resources` or a profile says otherwise. Networks of different jobs would all
+# be on the first GPU, so one job at a time uses it; and whatever `--cores` says, no more jobs run at a time than memory
+# holds. A job that asks for more than there is runs alone. On a cluster the scheduler knows the memory of its nodes.
+GPUS = int(PARAMS.loop.device != "cpu" and has_gpu())
 workflow.global_resources.setdefault("gpu", 1)
+if workflow.resource_settings.nodes is None:
+    workflow.global_resources.setdefault("mem_mb", memory_mb() * 9 // 10)
 
 
-def one_of(domains):
+def one_of(names):
     """A pattern that matches these names and, where there are none, nothing."""
-    return "|".join(domains) or "(?!)"
+    return "|".join(names) or "(?!)"
 
 
 wildcard_constraints:
     domain=one_of(KNOWN),
     source=one_of(KNOWN),
-    target=one_of(["cityscapes", *PARAMS.domains]),
-    method="source|oracle|pseudo|naive|cutmix|cowmix|dacs",
+    target=one_of(KNOWN),
+    method=one_of(TABLE),
     seed=r"\d+",
 
 
@@ -83,82 +78,99 @@ def each(paths, methods):
     ]
 
 
-def card(domain, split):
-    """The card of a prepared split."""
-    return f"data/ready/{domain}/{split}/card.json"
+def ready(domain):
+    """The files of a prepared domain."""
+    return PreparedDomain(Path("data/ready") / domain)
 
 
 def prepared(domain, *splits):
-    """What `remap` leaves of a domain that is prepared as these splits."""
-    files = [f"{split}/{name}" for split in splits for name in ("index.csv", "card.json")]
-    return [f"data/ready/{domain}/{name}" for name in ["contract.json", *files]]
+    """What `remap` writes of a domain that is prepared as these splits."""
+    folder = ready(domain)
+    return [str(folder.data_report), *(str(path) for name in splits for path in marker_files(folder.split(name)))]
+
+
+def marker_files(split):
+    """The small files that mark a prepared split as whole."""
+    return split.index, split.stats
 
 
 def prepared_as(*splits):
     """A pattern of the domains that are prepared as exactly these splits."""
-    return one_of([domain for domain in KNOWN if splits_of(PARAMS, domain) == [*splits]])
+    return one_of([domain for domain in KNOWN if dataset_of(PARAMS, domain).prepared_splits == [*splits]])
 
 
-def ready():
+def prepared_files():
     """All that is prepared of the domains that the tasks name."""
-    return [path for domain in DOMAINS for path in prepared(domain, *splits_of(PARAMS, domain))]
+    return [path for domain in DOMAINS for path in prepared(domain, *dataset_of(PARAMS, domain).prepared_splits)]
 
 
 def settings(verb):
-    """What a job of `verb` depends on, as sorted JSON: Snakemake compares the text with that of the last run."""
+    """The settings of a job of `verb` as a small file, whose name says what the job depends on."""
 
     def of_job(wildcards):
         names = {"domain": "domain", "target": "domain", "method": "method"}
         known = {names[name]: value for name, value in wildcards.items() if name in names}
-        return canonical(settings_for(PARAMS, verb, **known))
+        return job_file(job_of(PARAMS, verb, **known))
 
     return of_job
 
 
-def files_of_own(wildcards):
-    """A digest of the files that one's own domain has now, so that a change of them is noticed; none for others."""
+def files_of_custom(wildcards):
+    """A digest of the present files of a custom domain, so that a change of them is noticed; none for others."""
     if wildcards.domain not in PARAMS.domains:
         return ""
-    from dacs.download.acquire import files_now
+    from dacs.download.download import files_now
 
-    return files_now(wildcards.domain, settings_for(PARAMS, "download", domain=wildcards.domain)["own"])
-
-
-def lessons(wildcards):
-    """The card of the labelled frames that a run learns from."""
-    domain = wildcards.target if wildcards.method == "oracle" else wildcards.source
-    return card(domain, labelled_split(PARAMS, domain))
+    return files_now(wildcards.domain, PARAMS.domains[wildcards.domain])
 
 
-def measured(wildcards):
-    """The card of the target's frames that a run is measured on."""
-    return card(wildcards.target, measured_split(PARAMS, wildcards.target))
+def code_of_remap(wildcards):
+    """A digest of the code that preparing a domain reaches."""
+    row = [f"{MODULES[wildcards.domain]}:DATASET"] if wildcards.domain in MODULES else []
+    return code_digest("dacs.prepare.remap:remap", *row, ignore=NOT_DIGESTED)
 
 
-def start(wildcards):
+def code_of_run(wildcards):
+    """A digest of the code that a run reaches."""
+    return code_of(TABLE[wildcards.method], PARAMS.model)
+
+
+def labelled_stats(wildcards):
+    """The statistics of the labelled frames that a run learns from."""
+    domain = labelled_domain(wildcards.source, wildcards.target, wildcards.method)
+    return str(ready(domain).split(dataset_of(PARAMS, domain).labelled_split).stats)
+
+
+def measured_stats(wildcards):
+    """The statistics of the target's frames that a run is evaluated on."""
+    target = wildcards.target
+    return str(ready(target).split(dataset_of(PARAMS, target).measured_split).stats)
+
+
+def initial_run(wildcards):
     """The settings file of the run whose weights an adaptation starts from, if it starts from any."""
-    card = "runs/{source}-{target}/source/seed{seed}/settings.json".format(**wildcards)
-    return card if starts_from_source(wildcards.method) else []
+    spec = "runs/{source}-{target}/source/seed{seed}/settings.json".format(**wildcards)
+    return spec if starts_from_source(PARAMS, wildcards.method) else []
 
 
-def start_option(wildcards, input):
+def init_option(wildcards, input):
     """The same as an option of the command."""
     return f"--init {Path(input.init).parent}" if input.init else ""
 
 
-def forget_foreign_frames(domain):
-    """Drop the marker of raw frames that are not those its receipt tells of.
+def remove_stale_marker(domain):
+    """Remove the marker of raw frames that are not those of the recorded manifest.
 
-    Raw frames are in neither Git nor DVC, so after a change of branch the receipt can be of one version and the
-    frames of another. Without their marker they are made again, but not before a job needs them.
+    Raw frames are in neither Git nor DVC, so after a change of branch the manifest can be of one version and the frames
+    of another. Without their marker they are made again, but not before a job needs them.
     """
-    marker, receipt = Path(f"data/raw/{domain}/manifest.json"), Path(f"data/receipts/{domain}.json")
-    if marker.exists() and receipt.exists() and marker.read_bytes() != receipt.read_bytes():
+    marker, manifest = Path(f"data/raw/{domain}/manifest.json"), Path(f"data/manifests/{domain}.json")
+    if marker.exists() and manifest.exists() and marker.read_bytes() != manifest.read_bytes():
         marker.unlink()
 
 
 for domain in DOMAINS:
-    forget_foreign_frames(domain)
+    remove_stale_marker(domain)
 
 
 # Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.

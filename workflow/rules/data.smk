@@ -1,13 +1,13 @@
 """Raw frames, then what networks see of them.
 
-Rules meet at small files: Snakemake compares the content of those, and only the clocks of big ones. A card holds a
-digest over all the frames of its split.
+Rules meet at small files: Snakemake compares the content of those, and only the modification times of big ones.
+stats.json holds a digest over all frames of its split.
 """
 
 
 rule world:
     output:
-        receipt="data/receipts/{domain}.json",
+        manifest="data/manifests/{domain}.json",
         raw="data/raw/{domain}/manifest.json",
     log:
         "logs/world/{domain}.log",
@@ -22,26 +22,26 @@ rule world:
         runtime=60,
     params:
         settings=settings("world"),
-        code=code_digest("dacs.demo_world.write"),
+        code=code_digest("dacs.demo_world.write:write_world", ignore=NOT_DIGESTED),
     message:
         "Rendering the {wildcards.domain} frames of the built-in world"
     shell:
-        "python -m dacs world --settings {params.settings:q} --domain {wildcards.domain}"
-        " --out data/raw/{wildcards.domain} --receipt {output.receipt} --workers {threads} > {log} 2>&1"
+        "python -m dacs world --settings {params.settings}"
+        " --out data/raw/{wildcards.domain} --manifest {output.manifest} --workers {threads} > {log} 2>&1"
 
 
-# From a server, or from a folder that is only read. What has come stays in data/archives and data/raw, which are no
-# outputs: an interruption costs nothing. Credentials are taken from the environment and named nowhere.
+# From a server, or from a folder that is only read. What was downloaded stays in data/archives and data/raw, which are
+# no outputs: an interruption costs nothing. Credentials are read from the environment and named nowhere.
 rule download:
     output:
-        receipt="data/receipts/{domain}.json",
+        manifest="data/manifests/{domain}.json",
         raw="data/raw/{domain}/manifest.json",
     log:
         "logs/download/{domain}.log",
     benchmark:
         "logs/benchmarks/download/{domain}.tsv"
     wildcard_constraints:
-        domain=one_of(BROUGHT),
+        domain=one_of(PROVIDED),
     priority: 3
     threads: 1
     resources:
@@ -49,12 +49,12 @@ rule download:
         runtime=2880,
     params:
         settings=settings("download"),
-        files=files_of_own,
+        files=files_of_custom,
     message:
-        "Bringing the raw frames of {wildcards.domain}"
+        "Providing the raw frames of {wildcards.domain}"
     shell:
-        "python -m dacs download --settings {params.settings:q} --domain {wildcards.domain}"
-        " --out data/raw/{wildcards.domain} --receipt {output.receipt} > {log} 2>&1"
+        "python -m dacs download --settings {params.settings}"
+        " --out data/raw/{wildcards.domain} --manifest {output.manifest} > {log} 2>&1"
 
 
 rule remap:
@@ -75,15 +75,15 @@ rule remap:
         runtime=120,
     params:
         settings=settings("remap"),
-        code=code_digest("dacs.prepare.remap"),
+        code=code_of_remap,
     message:
-        "Bringing {wildcards.domain} to 19 classes and to training resolution"
+        "Mapping {wildcards.domain} to train ids at training resolution"
     shell:
-        "python -m dacs remap --settings {params.settings:q} --domain {wildcards.domain}"
+        "python -m dacs remap --settings {params.settings}"
         " --raw data/raw/{wildcards.domain} --out data/ready/{wildcards.domain} --workers {threads} > {log} 2>&1"
 
 
-# A target is learnt from without labels, measured on its validation set, and lends the oracle its labels.
+# A target is trained on without labels, evaluated on its validation set, and gives the oracle its labels.
 use rule remap as remap_target with:
     output:
         prepared("{domain}", "train", "val", "oracle"),
@@ -91,7 +91,7 @@ use rule remap as remap_target with:
         domain=prepared_as("train", "val", "oracle"),
 
 
-# Of a data set of one's own there may be less.
+# A custom domain may have less.
 use rule remap as remap_measured with:
     output:
         prepared("{domain}", "train", "val"),

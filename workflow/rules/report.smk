@@ -4,8 +4,8 @@
 rule figures:
     input:
         runs=each(rules.evaluate.input.run, METHODS),
-        verdicts=each(rules.evaluate.output.metrics, METHODS),
-        data=ready(),
+        metrics=each(rules.evaluate.output.metrics, METHODS),
+        data=prepared_files(),
     output:
         metrics="reports/metrics.json",
         tables=report(
@@ -30,16 +30,17 @@ rule figures:
         runtime=30,
     params:
         settings=settings("figures"),
-        code=code_digest("dacs.reporting.figures", "dacs.evaluation.evaluate"),
+        code=code_digest("dacs.reporting.figures:make"),
     message:
         "Drawing figures and tables"
     shell:
-        "python -m dacs figures --settings {params.settings:q} --runs runs --ready data/ready"
+        "python -m dacs figures --settings {params.settings} --runs runs --ready data/ready"
         " --out reports > {log} 2>&1"
 
 
 rule report:
     input:
+        runs=each(rules.evaluate.input.run, METHODS),
         metrics=rules.figures.output.metrics,
         tables=rules.figures.output.tables,
         template="dacs/reporting/page.html.j2",
@@ -61,9 +62,9 @@ rule report:
         runtime=10,
     params:
         settings=settings("report"),
-        code=code_digest("dacs.reporting.page", "dacs.reporting.figures"),
+        code=code_digest("dacs.reporting.page:write"),
     message:
         "Writing the page"
     shell:
-        "python -m dacs report --settings {params.settings:q} --runs runs --reports reports"
+        "python -m dacs report --settings {params.settings} --runs runs --reports reports"
         " --out {output.page} > {log} 2>&1"

@@ -1,14 +1,14 @@
 """Supervised training, then adaptation.
 
 Both keep their resumable state and their finished runs in .cache/, which is no output: Snakemake deletes the outputs
-of a job that failed. The same command then goes on from the last checkpoint, and finds a finished run again.
+of a job that failed. The same command then resumes from the last checkpoint, and finds a finished run again.
 """
 
 
 rule train:
     input:
-        source=lessons,
-        measured=measured,
+        source=labelled_stats,
+        measured=measured_stats,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
@@ -19,32 +19,32 @@ rule train:
     benchmark:
         "logs/benchmarks/train/{source}-{target}-{method}-seed{seed}.tsv"
     wildcard_constraints:
-        method="source|oracle",
-    # First of all trainings: adaptations wait for it.
+        method=one_of(supervised(TABLE)),
+    # Before other trainings: adaptations wait for it.
     priority: 2
     threads: TRAINING_THREADS
     resources:
-        mem_mb=TRAINING["mem_mb"],
-        runtime=TRAINING["runtime"],
-        gpu=TRAINING["gpu"],
+        mem_mb=2500,
+        runtime=120,
+        gpu=GPUS,
     params:
         settings=settings("train"),
-        code=code_digest("dacs.training.run_cache"),
+        code=code_of_run,
         torch=TORCH,
     message:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
     shell:
-        "python -m dacs train --settings {params.settings:q} --method {wildcards.method} --seed {wildcards.seed}"
+        "python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
 
 rule adapt:
     input:
-        source=lessons,
-        target="data/ready/{target}/train/card.json",
-        measured=measured,
-        init=start,
+        source=labelled_stats,
+        target="data/ready/{target}/train/stats.json",
+        measured=measured_stats,
+        init=initial_run,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
@@ -56,21 +56,21 @@ rule adapt:
     benchmark:
         "logs/benchmarks/adapt/{source}-{target}-{method}-seed{seed}.tsv"
     wildcard_constraints:
-        method="pseudo|naive|cutmix|cowmix|dacs",
+        method=one_of(adapting(TABLE)),
     priority: 1
     threads: TRAINING_THREADS
     resources:
-        mem_mb=TRAINING["mem_mb"],
-        runtime=TRAINING["runtime"],
-        gpu=TRAINING["gpu"],
+        mem_mb=2500,
+        runtime=120,
+        gpu=GPUS,
     params:
         settings=settings("adapt"),
-        code=code_digest("dacs.training.run_cache"),
+        code=code_of_run,
         torch=TORCH,
-        init=start_option,
+        init=init_option,
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m dacs adapt --settings {params.settings:q} --method {wildcards.method} --seed {wildcards.seed}"
+        "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
