@@ -1,11 +1,11 @@
-# The front doors. Each makes the environment first, if it is not there; none needs it activated.
+# Entry points. Each creates the environment (.venv) if it is missing; none needs it activated.
 PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: demo test lint torture test-slurm clean
 
-demo: $(READY)  ## the environment, then the whole river on the built-in world
+demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
 	@echo "Done. Open $(CURDIR)/reports/index.html in a browser."
 
@@ -21,20 +21,20 @@ lint: $(READY)
 	snakemake --lint
 	codespell
 
-torture: $(READY)  ## the slow tests: kills, branches, clones, experiments
+torture: $(READY)  ## the slow tests: killed runs, branches, clones, experiments
 	pytest -m slow
 
-# The same environment and the plugin, in a folder of its own.
-test-slurm: .venv-slurm/ready  ## the river on a Slurm of one node; wants slurm-wlm and munge installed, and root
+# The same environment with the Slurm plugin of Snakemake, in a separate folder.
+test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node; needs slurm-wlm, munge and root
 	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py
 
-clean:  ## back to a fresh clone, but for the environment and DVC's cache
+clean:  ## removes everything generated, but not the environment and DVC's cache
 	rm -rf data runs logs reports/figures reports/tables reports/*.html .snakemake .cache
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find dacs tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# What the lock says and nothing else, each file checked against its hash. The marker is written last, so an interrupted
-# set-up starts anew; a new lock replaces only what differs.
+# Exactly the packages of the lock file, each checked against its hash. The marker is written last, so an interrupted
+# installation is repeated; a changed lock file replaces only what differs.
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	|| { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11 ..."; exit 2; }

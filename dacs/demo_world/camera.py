@@ -1,18 +1,17 @@
-"""The eye of a street: world metres to pixels. Nothing here knows what stands in the street.
+"""A pinhole camera: world metres to pixels.
 
-World axes: x to the right, y up, z ahead, all in metres. A pitch is told as the row of the horizon (a shifted lens), so
-that upright things stay upright; the street may bend sideways.
+World axes: x to the right, y up, z ahead, all in metres. Pitch is given as the row of the horizon (a shifted lens), so
+upright things stay upright in the image; the street may bend sideways.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-NEAR = 0.5  # metres; whatever comes nearer is held there, which for planes along the street is exact clipping
+NEAR = 0.5  # metres; smaller depths are raised to it, which for planes along the street is exact clipping
 
 
-@dataclass(frozen=True)
-class Camera:
+class Camera(NamedTuple):
     """A pinhole at (aside, above, 0)."""
 
     width: int  # pixels
@@ -24,7 +23,7 @@ class Camera:
     yaw: float  # radians, positive looks to the right
     bend: float  # sideways drift of the street in metres per square metre ahead
 
-    def see(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel (column, row) of each world point, and its depth in metres: (..., 3) → (..., 2), (...)."""
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
         x = x + np.float32(self.bend) * z * np.abs(z) - np.float32(self.aside)

@@ -1,20 +1,18 @@
-"""How each domain looks: one row per domain. Tables only; nothing here draws.
+"""The appearance of each domain: one row per domain. Tables only.
 
-The three share shapes and the order of a street, so that a network can carry over what it learned; they differ in
-colour, texture, light, haze, lens, in how often things occur and in where the camera stands.
+The three share shapes and the structure of a street, so that what a network learns can transfer; they differ in colour,
+texture, light, haze, optics, how often things occur, and the position of the camera.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dacs.demo_world.palettes import PLAIN, RENDERED, SUNNY, Color, Palette, between
 from dacs.demo_world.rates import rates
+from dacs.demo_world.shapes import Span  # here: of uniform draws
 
-Span = tuple[float, float]  # drawn evenly between
 
-
-@dataclass(frozen=True)
-class View:
-    """Where the camera stands and how it looks."""
+class View(NamedTuple):
+    """Frame sizes, and position and direction of the camera."""
 
     sizes: tuple[tuple[int, int], ...]  # width, height of the real frames; every fifth frame takes the last
     focal: Span  # share of the width
@@ -22,14 +20,13 @@ class View:
     above: Span  # metres above the ground
     aside: Span  # metres right of the middle of its lane
     yaw: Span  # radians
-    bonnet: float  # share of frames that show the own car
+    bonnet: float  # share of frames that show the camera's car
     bonnet_row: Span  # its upper edge, share of the height
     border: int  # columns and rows of rectification border at the real size
 
 
-@dataclass(frozen=True)
-class Weather:
-    """One state of the sky."""
+class Weather(NamedTuple):
+    """One kind of weather."""
 
     weight: float
     top: Color  # sky overhead
@@ -41,9 +38,8 @@ class Weather:
     tint: tuple[float, float, float]  # colour of the light
 
 
-@dataclass(frozen=True)
-class Lens:
-    """What happens between light and file."""
+class Lens(NamedTuple):
+    """Optics and sensor."""
 
     exposure: Span
     contrast: float
@@ -51,12 +47,11 @@ class Lens:
     blur: Span  # pixels at 384 columns
     noise: float  # standard deviation, 0..255
     vignette: float  # light lost in the corners
-    texture: dict[str, float]  # strength of each surface's grain
-    coarse: float  # size of the grain, 1 = fine
+    texture: dict[str, float]  # strength of each surface's texture
+    coarse: float  # size of the texture, 1 = fine
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """One domain."""
 
     view: View
@@ -64,12 +59,12 @@ class Look:
     lens: Lens
     colors: Palette
     jitter: float  # spread of drawn colours, 0..255
-    rates: dict[str, float]  # how often, how many, how wide
+    rates: dict[str, float]  # of rates.py
 
 
 # fmt: off
 LOOKS: dict[str, Look] = {
-    # Dull light, pale haze, a soft and noisy lens that darkens its corners; the own bonnet is always in view.
+    # Dull light, pale haze, a soft and noisy lens that darkens its corners; the bonnet is always in view.
     "cityscapes": Look(
         View(sizes=((2048, 1024),), focal=(1.05, 1.15), horizon=(0.4, 0.46), above=(1.15, 1.35), aside=(-0.4, 0.6),
              yaw=(-0.05, 0.05), bonnet=1.0, bonnet_row=(0.88, 0.93), border=10),

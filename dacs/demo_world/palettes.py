@@ -1,4 +1,4 @@
-"""The colours of each domain: material or thing → colours to draw from. A table; nothing here draws.
+"""The colours of each domain: material or thing → colours to draw from. Tables only.
 
 PLAIN is a grey-green autumn, SUNNY warm and bright, RENDERED clear and flat.
 """
@@ -86,12 +86,12 @@ RENDERED: Palette = PLAIN | {
 
 def between(first: Palette, second: Palette, share: float) -> Palette:
     """Every colour of the second palette, the given share of the way towards it from the first one's."""
+
+    def blend(a: Color, b: Color) -> Color:
+        red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+        return red, green, blue
+
     return {
-        thing: tuple(_blend(first[thing][i % len(first[thing])], color, share) for i, color in enumerate(colors))
+        thing: tuple(blend(first[thing][i % len(first[thing])], color) for i, color in enumerate(colors))
         for thing, colors in second.items()
     }
-
-
-def _blend(first: Color, second: Color, share: float) -> Color:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue

@@ -1,15 +1,15 @@
-"""How often things occur in each domain, and how wide its streets are. A table; nothing here draws.
+"""How often things occur in each domain, and how wide its streets are. Tables only.
 
 Tuned so that the shares of pixels follow the published ones (PUBLISHED in tests/test_world.py). The rarest classes
-(traffic light, rider, truck, bus, train, motorcycle, and GTA5's bicycle) are lifted to two or three times their share:
-some hundred small frames would else neither teach nor measure them.
+(traffic light, rider, truck, bus, train, motorcycle, and GTA5's bicycle) occur at two to three times their share:
+with their real share, some hundred small frames would be too few to learn and to measure them.
 """
 
 # fmt: off
 RATES = {
     #                     cityscapes  gta5    synthia
     # how wide and long
-    "lanes left":          (1.4,    2.2,    1),     # lanes to the left of the own one, mean
+    "lanes left":          (1.4,    2.2,    1),     # lanes to the left of the camera's, mean
     "parking right":       (0.4,    0.3,    0.3),   # share with a row of parked cars at the right kerb
     "parking left":        (0.6,    0.6,    0.3),   # and at the left
     "parking":             (0.25,   0.25,   0.5),   # share of right rows that are marked as parking, not road

@@ -1,4 +1,4 @@
-"""Solids and flat figures from which models are put together. Nothing here knows what they stand for.
+"""Solids and flat figures, and the meshes that are built from them.
 
 A face is a convex outline of up to 8 corners in local metres (x right, y up, z ahead), wound so that it is seen from
 outside. Flat figures stand in the plane z = 0 and are seen from both sides.
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dacs.demo_world.materials import IDS, SLOT
+
 CORNERS = 8  # of every outline; shorter ones repeat their last corner
 Outline = list[tuple[float, float, float]]
 Span = tuple[float, float]
@@ -16,61 +18,78 @@ Rectangle = tuple[float, float, float, float]
 
 
 class Face(NamedTuple):
-    """One outline of a model."""
+    """One outline of a mesh."""
 
     corners: Outline
-    slot: str  # the colour it takes: "own0".."own2" of the thing, or a material of the frame
+    slot: str  # the colour it takes: "tint0".."tint2" of the object, or a material of the frame
     label: str  # name in the label table
-    flat: bool = False  # seen from both sides
+    two_sided: bool = False
 
 
-class Model(NamedTuple):
-    """The faces of a thing as arrays, in painting order."""
+class Mesh(NamedTuple):
+    """The faces of an object as arrays, in painting order."""
 
     corners: np.ndarray  # (faces, CORNERS, 3) float32, local metres
     normals: np.ndarray  # (faces, 3) float32, unit length
     slots: np.ndarray  # (faces,) intp, index of the slot
     labels: np.ndarray  # (faces,) uint8, id
-    flat: np.ndarray  # (faces,) bool
+    two_sided: np.ndarray  # (faces,) bool
 
 
-def build(faces: list[Face], slots: dict[str, int], ids: dict[str, int]) -> Model:
-    """Faces as arrays; a slot or label that the tables lack is a KeyError."""
+def mesh(faces: list[Face]) -> Mesh:
+    """Faces as arrays. Raises KeyError for an unknown slot or label."""
     corners = np.array([(face.corners + [face.corners[-1]] * CORNERS)[:CORNERS] for face in faces], dtype=np.float32)
-    # Newell's sum: right for any flat outline, repeated corners and all.
+    # Newell's sum is right for any planar outline, with repeated corners too.
     normals = np.cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return Model(
+    return Mesh(
         corners=corners,
         normals=normals.astype(np.float32),
-        slots=np.array([slots[face.slot] for face in faces]),
-        labels=np.array([ids[face.label] for face in faces], dtype=np.uint8),
-        flat=np.array([face.flat for face in faces]),
+        slots=np.array([SLOT[face.slot] for face in faces]),
+        labels=np.array([IDS[face.label] for face in faces], dtype=np.uint8),
+        two_sided=np.array([face.two_sided for face in faces]),
     )
 
 
-def frustum(lower: Rectangle, upper: Rectangle, up: Span) -> dict[str, Outline]:
-    """The five visible sides of a block whose floor and roof are the rectangles (left, right, rear, front)."""
+class Block(NamedTuple):
+    """The five visible sides of a solid."""
+
+    front: Outline
+    left: Outline
+    right: Outline
+    rear: Outline
+    top: Outline
+
+    @property
+    def around(self) -> tuple[Outline, ...]:
+        """All sides but the top."""
+        return self[:-1]
+
+
+def frustum(lower: Rectangle, upper: Rectangle, up: Span) -> Block:
+    """A block whose floor and roof are the rectangles (left, right, rear, front)."""
     (l0, r0, b0, f0), (l1, r1, b1, f1), (bottom, top) = lower, upper, up
-    return {
-        "front": [(r0, bottom, f0), (r1, top, f1), (l1, top, f1), (l0, bottom, f0)],
-        "left": [(l0, bottom, f0), (l1, top, f1), (l1, top, b1), (l0, bottom, b0)],
-        "right": [(r0, bottom, b0), (r1, top, b1), (r1, top, f1), (r0, bottom, f0)],
-        "rear": [(l0, bottom, b0), (l1, top, b1), (r1, top, b1), (r0, bottom, b0)],
-        "top": [(l1, top, b1), (l1, top, f1), (r1, top, f1), (r1, top, b1)],
-    }
+    return Block(
+        front=[(r0, bottom, f0), (r1, top, f1), (l1, top, f1), (l0, bottom, f0)],
+        left=[(l0, bottom, f0), (l1, top, f1), (l1, top, b1), (l0, bottom, b0)],
+        right=[(r0, bottom, b0), (r1, top, b1), (r1, top, f1), (r0, bottom, f0)],
+        rear=[(l0, bottom, b0), (l1, top, b1), (r1, top, b1), (r0, bottom, b0)],
+        top=[(l1, top, b1), (l1, top, f1), (r1, top, f1), (r1, top, b1)],
+    )
 
 
-def box(across: Span, up: Span, along: Span) -> dict[str, Outline]:
-    """The five visible sides of an upright block."""
+def box(across: Span, up: Span, along: Span) -> Block:
+    """An upright block."""
     return frustum((*across, *along), (*across, *along), up)
 
 
-UNIT = ((0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # box(*UNIT): for blocks that the street stretches
+def solid(block: Block, label: str, slot: str = "tint0", **others: str) -> list[Face]:
+    """The sides of a block as faces of one slot, but for the sides named in `others`."""
+    return [Face(outline, others.get(side, slot), label) for side, outline in block._asdict().items()]
 
 
 def panel(quad: Outline, across: Span, up: Span) -> Outline:
-    """A piece of a quad: `across` from its first upright edge to its last, `up` from its foot, both as shares."""
+    """A piece of a quad: `across` from its first upright edge to its last, `up` from its lower edge, both as shares."""
     foot0, head0, head1, foot1 = (np.array(corner) for corner in quad)
 
     def at(u: float, v: float) -> tuple[float, float, float]:
@@ -83,6 +102,11 @@ def panel(quad: Outline, across: Span, up: Span) -> Outline:
 def panels(quad: Outline, slot: str, label: str, across: Iterable[Span], up: Span) -> list[Face]:
     """Several pieces of a quad side by side."""
     return [Face(panel(quad, span, up), slot, label) for span in across]
+
+
+def flats(label: str, *parts: tuple[Outline, str]) -> list[Face]:
+    """Flat outlines, each with its slot, as faces that are seen from both sides."""
+    return [Face(outline, slot, label, two_sided=True) for outline, slot in parts]
 
 
 def flat(*points: Span) -> Outline:
@@ -113,13 +137,3 @@ def side_disc(x: float, y: float, z: float, radius: float) -> Outline:
     """An octagon in the plane of a constant x, facing outwards from x = 0."""
     angles = np.pi / 8 + np.arange(8) * np.pi / 4 * (1 if x < 0 else -1)
     return [(x, y + radius * float(np.sin(a)), z + radius * float(np.cos(a))) for a in angles]
-
-
-def solid(sides: dict[str, Outline], label: str, slot: str = "own0", **others: str) -> list[Face]:
-    """The sides of a block as faces of one slot, but for the sides named in `others`."""
-    return [Face(outline, others.get(side, slot), label) for side, outline in sides.items()]
-
-
-def moved(faces: list[Face], x: float) -> list[Face]:
-    """The same faces, shifted sideways."""
-    return [face._replace(corners=[(cx + x, cy, cz) for cx, cy, cz in face.corners]) for face in faces]

@@ -1,14 +1,14 @@
-"""The register: every kind of thing and the models it may take; of several the street draws one."""
+"""Every kind of object and the meshes it may have; of several the street draws one."""
 
 from functools import lru_cache
 
-from dacs.demo_world import figures, furniture, scenery, vehicles
-from dacs.demo_world.shapes import Model
+from dacs.demo_world import furniture, people, plants, scenery, vehicles
+from dacs.demo_world.shapes import Mesh
 
 
 @lru_cache(maxsize=1)
-def models() -> dict[str, tuple[Model, ...]]:
-    """All models by kind."""
+def meshes() -> dict[str, tuple[Mesh, ...]]:
+    """All meshes by kind."""
     return {
         "car": (
             vehicles.car(4.3, 0.92, 1.46, 0.45, (0.55, 0.65)),  # saloon
@@ -20,16 +20,16 @@ def models() -> dict[str, tuple[Model, ...]]:
         "bus": (vehicles.bus(),),
         "train": (vehicles.tram(),),
         "person": (
-            figures.person(0.10, 0.00), figures.person(0.22, 0.06), figures.person(0.30, 0.10),
-            figures.person(0.10, 0.04, skirt=True), figures.person(0.20, 0.04, bag=True),
+            people.person(0.10, 0.00), people.person(0.22, 0.06), people.person(0.30, 0.10),
+            people.person(0.10, 0.04, skirt=True), people.person(0.20, 0.04, bag=True),
         ),
-        "bicycle": (figures.bicycle_side(ridden=False), figures.bicycle_along(ridden=False)),
-        "bicycle ridden": (figures.bicycle_along(ridden=True), figures.bicycle_side(ridden=True)),
-        "motorcycle": (figures.motorcycle_side(ridden=False), figures.motorcycle_along(ridden=False)),
-        "motorcycle ridden": (figures.motorcycle_along(ridden=True), figures.motorcycle_side(ridden=True)),
-        "tree": (*(scenery.tree(seed) for seed in range(4)), scenery.poplar(9)),
-        "bush": tuple(scenery.bush(seed) for seed in (20, 21, 22)),
-        "thicket": tuple(scenery.thicket(seed) for seed in (30, 31, 32)),
+        "bicycle": (people.bicycle_side(ridden=False), people.bicycle_along(ridden=False)),
+        "bicycle ridden": (people.bicycle_along(ridden=True), people.bicycle_side(ridden=True)),
+        "motorcycle": (people.motorcycle_side(ridden=False), people.motorcycle_along(ridden=False)),
+        "motorcycle ridden": (people.motorcycle_along(ridden=True), people.motorcycle_side(ridden=True)),
+        "tree": (*(plants.plant("tree", seed) for seed in range(4)), plants.plant("poplar", 9)),
+        "bush": tuple(plants.plant("bush", seed) for seed in (20, 21, 22)),
+        "thicket": tuple(plants.thicket(seed) for seed in (30, 31, 32)),
         "house": (
             scenery.house(2, 3, gable=True), scenery.house(3, 4, shop=True), scenery.house(3, 3, gable=True),
             scenery.house(4, 5, shop=True), scenery.house(4, 4), scenery.house(5, 5, shop=True), scenery.house(5, 6),
@@ -47,7 +47,7 @@ def models() -> dict[str, tuple[Model, ...]]:
         "traffic sign": tuple(furniture.sign(form) for form in furniture.SIGNS),
         "gantry": (furniture.gantry(),),
         "static": (furniture.bin(), furniture.bin(), furniture.column(), furniture.shelter()),
-        "dynamic": (furniture.barrier(), furniture.heap()),
+        "dynamic": (furniture.barrier(), furniture.skip()),
         "road": (scenery.strip("road", "road"),),
         "sidewalk": (scenery.strip("sidewalk", "sidewalk", kerb=True),),
         "terrain": (scenery.strip("terrain", "terrain"),),
