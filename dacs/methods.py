@@ -35,61 +35,29 @@ class Method(NamedTuple):
         return len(self.terms) > 1
 
 
+# fmt: off
 METHODS: dict[str, Method] = {
-    "source": Method(
-        "source only",
-        "#6e7781",
-        "#9aa4b0",
-        "labelled source images only: the baseline, and what adaptation starts from",
-        terms=(SOURCE_LOSS,),
-    ),
-    "pseudo": Method(
-        "pseudo-labels",
-        "#a8508a",
-        "#dd8fc4",
-        "source images, and target images with the pseudo-labels of the teacher",
-    ),
-    "naive": Method(
-        "naive mixing",
-        "#c25e00",
-        "#f0984a",
-        "source images, and half of the pseudo-labelled classes of a target image on another",
-        foreground="target",
-        mask=CLASS_MASK,
-    ),
-    "cutmix": Method(
-        "CutMix",
-        "#3a8fb7",
-        "#79c4e6",
-        "source images, and a rectangle of a source image pasted on a target image",
-        foreground="source",
-        mask="dacs.adaptation.masks:cut_mask",
-    ),
-    "cowmix": Method(
-        "CowMix",
-        "#1a7f5a",
-        "#5fc79c",
-        "source images, and irregular regions of a source image pasted on a target image",
-        foreground="source",
-        mask="dacs.adaptation.masks:cow_mask",
-    ),
-    "dacs": Method(
-        "DACS",
-        "#0a58b0",
-        "#6cb0ff",
-        "source images, and half of the classes of a source image pasted on a target image",
-        foreground="source",
-        mask=CLASS_MASK,
-    ),
-    "oracle": Method(
-        "oracle",
-        "#24292f",
-        "#e6edf3",
-        "labelled target images, which adaptation must not use: an upper bound, not a method",
-        labels="target",
-        terms=(SOURCE_LOSS,),
-    ),
+    "source": Method("source only", "#6e7781", "#9aa4b0",
+                     "labelled source images only: the baseline, and what adaptation starts from", terms=(SOURCE_LOSS,)),
+    "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
+                     "source images, and target images with the pseudo-labels of the teacher"),
+    "naive": Method("naive mixing", "#c25e00", "#f0984a",
+                    "source images, and half of the pseudo-labelled classes of a target image on another",
+                    foreground="target", mask=CLASS_MASK),
+    "cutmix": Method("CutMix", "#3a8fb7", "#79c4e6",
+                     "source images, and a rectangle of a source image pasted on a target image",
+                     foreground="source", mask="dacs.adaptation.masks:cut_mask"),
+    "cowmix": Method("CowMix", "#1a7f5a", "#5fc79c",
+                     "source images, and irregular regions of a source image pasted on a target image",
+                     foreground="source", mask="dacs.adaptation.masks:cow_mask"),
+    "dacs": Method("DACS", "#0a58b0", "#6cb0ff",
+                   "source images, and half of the classes of a source image pasted on a target image",
+                   foreground="source", mask=CLASS_MASK),
+    "oracle": Method("oracle", "#24292f", "#e6edf3",
+                     "labelled target images, which adaptation must not use: an upper bound, not a method",
+                     labels="target", terms=(SOURCE_LOSS,)),
 }
+# fmt: on
 
 
 def method(name: str) -> Method:

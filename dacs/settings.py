@@ -4,6 +4,7 @@ Every function below the command line takes its section or plain values. A secti
 effect on results: `identity` leaves them out of what decides whether a result is made again.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -26,26 +27,15 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-def _method(name: str) -> str:
-    if name not in METHODS:
-        raise ValueError(nearest(name, METHODS))
-    return name
+def _one_of(names: Collection[str]) -> AfterValidator:
+    """Accept only these names; the table may grow after this call."""
 
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(nearest(name, names))
+        return name
 
-def _network(name: str) -> str:
-    if name not in NETWORKS:
-        raise ValueError(nearest(name, NETWORKS))
-    return name
-
-
-def _class(name: str) -> str:
-    if name not in NAMES:
-        raise ValueError(nearest(name, NAMES))
-    return name
-
-
-def _class_or_ignore(name: str) -> str:
-    return name if name == "ignore" else _class(name)
+    return AfterValidator(check)
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -58,10 +48,10 @@ Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest,
 Distinct = AfterValidator(_distinct)
 Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-NetworkName = Annotated[str, AfterValidator(_network)]
-MethodName = Annotated[str, AfterValidator(_method)]
-ClassName = Annotated[str, AfterValidator(_class)]
-ClassOrIgnore = Annotated[str, AfterValidator(_class_or_ignore)]
+NetworkName = Annotated[str, _one_of(NETWORKS)]
+MethodName = Annotated[str, _one_of(METHODS)]
+ClassName = Annotated[str, _one_of(NAMES)]
+ClassOrIgnore = Annotated[str, _one_of((*NAMES, "ignore"))]
 RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
 Text = Annotated[str, Field(min_length=1)]
 Scale = Literal["demo", "smoke", "paper"]
