@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ from dacs.errors import BadRequest, nearest
 from dacs.jobs import WORLD, domains_of
 from dacs.methods import method
 from dacs.models.published import FILES, NONE, published
-from dacs.settings import Adapt, Params, Scale, Section
+from dacs.settings import Adapt, Model, Params, Remap, Scale, Section
 
 
 def load(source: Path | dict[str, Any]) -> Params:
@@ -38,7 +39,7 @@ def load(source: Path | dict[str, Any]) -> Params:
         return _check({**merged, "scale": scale, "recipe": recipe}, where)
 
     result = checked(scale, recipe)
-    _check_weights(result)
+    _check_weights(result.model)
     for other in get_args(Scale):
         checked(other, recipe, f"scales.{other} (overriding the rest): ")
     for other in recipes:
@@ -75,20 +76,8 @@ def _check(content: dict[str, Any], where: str) -> Params:
     params: Params = _validate(Params, content, where)
     for name, over in params.methods.items():
         _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{name}.")
-    _check_tasks(params, where)
-    _check_custom(params, where)
-    _check_sources(params, where)
-    _check_crop(params, where)
-    for name in params.runs.methods:
-        if method(name).foreground == "target" and params.loop.batch < 2:
-            raise BadRequest(f"params.yaml: {where}loop.batch is 1; {name} pastes one target image on another: set 2.")
-    if params.model.weights.startswith("caffe_") != (params.model.convention == "caffe") and not _is_file(params):
-        raise BadRequest(
-            f"params.yaml: {where}model.weights is {params.model.weights}, but model.convention is "
-            f"{params.model.convention}.\nThe caffe_ weights need caffe, all others torchvision."
-        )
-    if params.loop.nesterov and not params.loop.momentum:
-        raise BadRequest(f"params.yaml: {where}loop.nesterov is true; it needs a loop.momentum above 0.")
+    for fault in (*_faults(params), *_faults_of_domains(params), *_faults_of_tasks(params, chosen=not where)):
+        raise BadRequest(f"params.yaml: {where}{fault}")
     return params
 
 
@@ -96,101 +85,95 @@ def _check_data_sets(content: dict[str, Any], where: str) -> None:
     """Raise BadRequest for a data set that is not known, where its name is a key."""
     data, remap = content.get("data"), content.get("remap")
     sources = data.get("sources") if isinstance(data, dict) else None
-    for key, names, others in (("data.sources", sources, ()), ("remap", remap, ("resample", "images"))):
+    for key, names, valid in (
+        ("data.sources", sources, [*DATASETS]),
+        ("remap", remap, [*DATASETS, *Remap.model_fields]),
+    ):
         for name in names if isinstance(names, dict) else ():
-            if name not in (*DATASETS, *others):
-                raise BadRequest(
-                    f"params.yaml: {where}{key}.{name} is not known; {nearest(name, (*DATASETS, *others))}"
-                )
+            if name not in valid:
+                raise BadRequest(f"params.yaml: {where}{key}.{name} is not known; {nearest(name, valid)}")
 
 
-def _check_sources(params: Params, where: str) -> None:
-    """Raise BadRequest for a domain that cannot be rendered, and where no zip should be read without unpacking."""
+def _faults(params: Params) -> Iterator[str]:
+    """Settings that do not fit together."""
+    loop, model = params.loop, params.model
+    for name in params.runs.methods:
+        if method(name).foreground == "target" and loop.batch < 2:
+            yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
+    # A file that is named by its path shows its convention itself.
+    if not model.weights.endswith(FILES) and model.weights.startswith("caffe_") != (model.convention == "caffe"):
+        yield (
+            f"model.weights is {model.weights}, but model.convention is {model.convention}.\n"
+            "The caffe_ weights need caffe, all others torchvision."
+        )
+    if loop.nesterov and not loop.momentum:
+        yield "loop.nesterov is true; it needs a loop.momentum above 0."
+
+
+def _faults_of_domains(params: Params) -> Iterator[str]:
     for name, source in params.data.sources.items():
         if source == "world" and name not in WORLD:
-            raise BadRequest(
-                f"params.yaml: {where}data.sources.{name} is world, which renders {', '.join(WORLD)} only.\n"
+            yield (
+                f"data.sources.{name} is world, which renders {', '.join(WORLD)} only.\n"
                 "Name the folder of a copy instead, or download."
             )
         packed = [archive.name for archive in DATASETS[name].archives if not archive.name.endswith(".zip")]
         if source == "download" and packed and not params.data.unpack:
-            raise BadRequest(
-                f"params.yaml: {where}data.unpack is false, but {packed[0]} of {name} is not a zip archive.\n"
-                "Set data.unpack to true."
+            yield f"data.unpack is false, but {packed[0]} of {name} is not a zip archive.\nSet data.unpack to true."
+    for name, custom in params.domains.items():
+        key = f"domains.{name}"
+        if name in DATASETS:
+            yield f"{key}: this name is that of a published data set; choose another."
+        if custom.val and not custom.val.labels:
+            yield f"{key}.val has no labels; leave val out, then nothing is measured."
+        if (custom.train.labels or custom.val) and not custom.classes:
+            yield f"{key}.classes is empty; say which class each id or colour of its labels is."
+        if len({"," in raw for raw in custom.classes}) > 1:
+            yield f"{key}.classes mixes ids and colours; use one of them."
+        for wrong in sorted({*custom.absent} & {*custom.classes.values()}):
+            yield f"{key}.absent names '{wrong}', which classes map to; it cannot be both."
+
+
+def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
+    """Tasks that cannot run; sizes of custom domains need to fit the chosen scale only."""
+    sources = [*params.data.sources, *params.domains]
+    targets = [name for name in sources if name in params.domains or DATASETS[name].is_target]
+    needs_labels = [name for name in params.runs.methods if method(name).labels == "target"]
+    for source, target in (task.split("-") for task in params.runs.tasks):
+        for role, name, valid in (("source", source, sources), ("target", target, targets)):
+            if name not in valid:
+                yield f"runs.tasks names {role} '{name}'; {nearest(name, valid)}"
+        if source == target:
+            yield f"runs.tasks adapts '{source}' to itself; name another target."
+        if source in params.domains and not params.domains[source].train.labels:
+            yield f"domains.{source}.train has no labels; a source needs them."
+        if needs_labels and target in params.domains and not params.domains[target].train.labels:
+            yield (
+                f"runs.methods names {needs_labels[0]}, but domains.{target}.train has no labels for it.\n"
+                f"Leave {needs_labels[0]} out, or give labels for the target's training images."
+            )
+    crop = params.loop.crop
+    for domain in domains_of(params):
+        custom = params.domains.get(domain)
+        key = f"domains.{domain}.size" if custom else f"remap.{domain}"
+        size = custom.size if custom else params.remap.sizes.get(domain)
+        if size is None:
+            yield f"{key} is missing; give the height and width of its frames."
+        elif (crop[0] > size[0] or crop[1] > size[1]) and (chosen or not custom):
+            yield (
+                f"loop.crop is {list(crop)} (height, width), more than the frames of {domain}, {key} = {list(size)}.\n"
+                "Make the crop smaller or the frames larger."
             )
 
 
-def _is_file(params: Params) -> bool:
-    """Whether the backbone starts from a file that a person names, whose tensors will show its convention."""
-    return params.model.weights.endswith(FILES)
-
-
-def _check_weights(params: Params) -> None:
-    """Whether the chosen network has the weights that are named; other scales and recipes may want other ones."""
-    model = params.model
+def _check_weights(model: Model) -> None:
+    """Raise BadRequest for weights that the chosen network does not have; other scales and recipes have other ones."""
     names = [NONE, *sorted({row.name for row in published() if row.network == model.network})]
-    if model.weights not in names and not _is_file(params):
+    if model.weights not in names and not model.weights.endswith(FILES):
         raise BadRequest(
             f"params.yaml: model.weights names '{model.weights}', which are not published for {model.network}; "
             f"{nearest(model.weights, names)}"
         )
-
-
-def _check_tasks(params: Params, where: str) -> None:
-    sources = [*params.data.sources, *params.domains]
-    targets = [name for name in sources if name in params.domains or DATASETS[name].is_target]
-    for task in params.runs.tasks:
-        source, target = task.split("-")
-        for role, name, valid in (("source", source, sources), ("target", target, targets)):
-            if name not in valid:
-                raise BadRequest(f"params.yaml: {where}runs.tasks names {role} '{name}'; {nearest(name, valid)}")
-        if source == target:
-            raise BadRequest(f"params.yaml: {where}runs.tasks adapts '{source}' to itself; name another target.")
-        if source in params.domains and not params.domains[source].train.labels:
-            raise BadRequest(f"params.yaml: {where}domains.{source}.train has no labels; a source needs them.")
-        given = [name for name in params.runs.methods if method(name).labels == "target"]
-        if given and target in params.domains and not params.domains[target].train.labels:
-            raise BadRequest(
-                f"params.yaml: {where}runs.methods names {given[0]}, but domains.{target}.train has no labels for it.\n"
-                f"Leave {given[0]} out, or give labels for the target's training images."
-            )
-
-
-def _check_crop(params: Params, where: str) -> None:
-    """Raise BadRequest where the crop does not fit; custom domains have one size, which need not fit other scales."""
-    for domain in domains_of(params):
-        custom = params.domains.get(domain)
-        if custom and where:
-            continue
-        key, size = (f"domains.{domain}.size", custom.size) if custom else _published_size(params, domain, where)
-        if any(crop > have for crop, have in zip(params.loop.crop, size, strict=True)):
-            raise BadRequest(
-                f"params.yaml: {where}loop.crop is {list(params.loop.crop)} (height, width), larger than the frames of "
-                f"{domain}, {key} = {list(size)}.\nMake the crop smaller or the frames larger."
-            )
-
-
-def _published_size(params: Params, domain: str, where: str) -> tuple[str, tuple[int, int]]:
-    if domain not in params.remap.sizes:
-        raise BadRequest(f"params.yaml: {where}remap.{domain} is missing; give the height and width of its frames.")
-    return f"remap.{domain}", params.remap.sizes[domain]
-
-
-def _check_custom(params: Params, where: str) -> None:
-    for name, custom in params.domains.items():
-        key = f"params.yaml: {where}domains.{name}"
-        if name in DATASETS:
-            raise BadRequest(f"{key}: this name is that of a published data set; choose another.")
-        labelled = custom.train.labels or (custom.val and custom.val.labels)
-        if custom.val and not custom.val.labels:
-            raise BadRequest(f"{key}.val has no labels; leave val out, then nothing is measured.")
-        if labelled and not custom.classes:
-            raise BadRequest(f"{key}.classes is empty; say which class each id or colour of its labels is.")
-        if len({"," in raw for raw in custom.classes}) > 1:
-            raise BadRequest(f"{key}.classes mixes ids and colours; use one of them.")
-        wrong = sorted(set(custom.absent) & set(custom.classes.values()))
-        if wrong:
-            raise BadRequest(f"{key}.absent names '{wrong[0]}', which classes map to; it cannot be both.")
 
 
 def _validate(model: type[Section], content: dict[str, Any], where: str) -> Any:
