@@ -1,4 +1,4 @@
-"""Folders in which only one process works at a time. A lock ends with its process, however that ends."""
+"""A folder in which only one process works at a time; the lock ends with its process, however that ends."""
 
 import fcntl
 import os
@@ -10,35 +10,28 @@ from dacs.errors import RunFailed
 
 
 @contextmanager
-def working_alone(out: Path, other: str) -> Iterator[int]:
-    """Hold a folder against other processes, yielding the lock; a folder made in vain is taken away again.
+def working_alone(folder: Path, other: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder, created where it is missing, against other processes; `other` describes what holds it meanwhile.
 
-    `other` says in words what a second one is told to be at work. Raises RunFailed then, and for a folder or disk that
-    cannot be written.
+    Raises RunFailed where another process holds it, unless `wait`, and for an OSError while it is held.
     """
-    made, folder = not out.exists(), -1
+    created, lock = not folder.exists(), -1
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-        _lock(folder, out, other)
-        yield folder
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):  # a network file system without locks; files are still whole or absent
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise RunFailed(f"{folder}: {other} there.\nWait for it, or stop it first.") from None
+        yield
     except OSError as error:
-        raise RunFailed(
-            f"{out}: could not be written ({error.strerror or error}).\n"
-            f"Free some space or choose another folder, then run the same command again."
-        ) from error
+        advice = "Free some space or choose another folder, then run the same command again."
+        words = f"could not be read or written ({error.strerror or error})"
+        raise RunFailed(f"{error.filename or folder}: {words}.\n{advice}") from error
     finally:
-        if folder >= 0:
-            os.close(folder)
-        if made:
-            with suppress(OSError):
-                out.rmdir()
-
-
-def _lock(folder: int, out: Path, other: str) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFailed(f"{out}: {other} there.\nWait for it, or stop it first.") from error
-    except OSError:
-        pass  # a network file system that locks no folders; every file is still written whole or not at all
+        if lock >= 0:
+            os.close(lock)
+        with suppress(OSError):
+            if created:
+                folder.rmdir()  # only where nothing was written to it

@@ -188,12 +188,9 @@ def unframed(count: int) -> Act:
 
 
 def gzipped(handler: Handler, body: bytes) -> None:
+    """Compressed, though nobody asked for it."""
     packed = gzip.compress(body)
     handler.answer(200, {"Content-Length": str(len(packed)), "Content-Encoding": "gzip"}, packed)
-
-
-def said_gzipped(handler: Handler, body: bytes) -> None:
-    handler.answer(200, {"Content-Length": str(len(body)), "Content-Encoding": "gzip"}, body)
 
 
 def shifted(handler: Handler, body: bytes) -> None:

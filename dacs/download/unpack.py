@@ -1,239 +1,202 @@
-"""Unpack an archive that nobody vouches for: everything is checked before the first byte, counted while it flows.
+"""Unpacking a .zip or .rar of unknown content: all names, kinds and sizes are checked before the first byte.
 
-Every file is written under a temporary name, or by a tool in a folder apart, and renamed when size and checksum fit;
-so a killed run leaves whole files only, and the next one makes what is missing.
+Each file is written under a temporary name and renamed when its size and checksum are right, so an interrupted run
+leaves whole files only, and the next one writes what is missing.
 """
 
-import hashlib
-import os
 import re
 import shutil
 import stat
+import unicodedata
+import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
+import rarfile
 from tqdm import tqdm
 
-from dacs.download import rar, zips
-from dacs.download.members import STAGING, Entry, Member, Opened, checked, chunks, crc32, damaged, in_words
+from dacs.download.transfer import check_room
 from dacs.errors import RunFailed
 from dacs.files import atomic
 from dacs.locks import working_alone
-from dacs.provenance import canonical
 
+CHUNK = 2**18  # bytes; more and less were slower
 BLOCK = 4096  # bytes of disk that a file may take beyond its size
-LEFTOVER = re.compile(r"\..+\.\d+\.partial(\..*)?")  # temporary names of dacs.files, of a killed run
-FORMATS: tuple[tuple[bytes, Callable[[Path], AbstractContextManager[Opened]]], ...] = (
-    *((signature, zips.opened) for signature in zips.SIGNATURES),
-    (rar.SIGNATURE, rar.opened),
+LISTED = 10  # members named in an error; the rest are counted
+DAMAGED = (zipfile.BadZipFile, rarfile.Error, zlib.error, EOFError, ValueError, RuntimeError)
+TOOLS = ("unrar", "unar", "bsdtar", "sevenzip", "sevenzip2")  # as rarfile calls them
+rarfile.SHELL = "sh"  # rarfile 4 passes "--" where bsdtar expects the name of the archive; for sh it is $0
+rarfile.BSDTAR_CONFIG["open_cmd"] = ("SHELL", "-c", 'exec bsdtar -xOf "$@"')
+INSTALL = (
+    "Install one, 'apt install unar' or 'apt install libarchive-tools' (Debian, Ubuntu) or"
+    " 'conda install -c conda-forge libarchive', then run the same command again."
 )
 
 
-def everything(_: str) -> bool:
-    """Want every member."""
-    return True
+class Member(NamedTuple):
+    """One file of an archive."""
+
+    name: str  # relative, with forward slashes
+    bytes: int
+    crc32: int | None  # some RAR archives have another checksum instead
+    info: Any  # what zipfile or rarfile knows it by
 
 
-def listing(archive: Path) -> list[Member]:
-    """The files of a .zip or .rar without unpacking it. Raises RunFailed where `unpack` would, by names and kinds."""
-    with _opened(archive) as opened:
-        return list(checked(archive, opened.entries))
+def check_archive(archive: Path, limit: int) -> None:
+    """Raise RunFailed where `unpack` would refuse it: for what its members are, or for more than `limit` bytes."""
+    with _open(archive) as opened:
+        _check_members(archive, opened, limit)
 
 
-def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool] = everything) -> dict[str, Any]:
-    """Unpack the wanted members of a .zip or .rar below `out`; returns what was unpacked, for a receipt.
+def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool] = lambda name: True) -> int:
+    """Unpack the wanted members of a .zip or .rar below `out`; returns how many there are.
 
-    `wanted` is asked by repaired names; `limit` holds for all members, in bytes. Files that are there with the right
-    size and checksum are kept as they are. Raises RunFailed for whatever is wrong with archive, folder, disk or tools.
+    `limit` is for all members, in bytes. Files that are there with the right size and checksum are kept. Raises
+    RunFailed for whatever is wrong with archive, folder, disk or tools; members that are whole are kept then.
     """
-    with _opened(archive) as opened:
-        found = checked(archive, opened.entries)
-        _check_total(archive, found, limit)
-        chosen = {member: entry for member, entry in found.items() if wanted(member.name)}
+    with _open(archive) as opened, working_alone(out, "another run is unpacking"):
+        chosen = [member for member in _check_members(archive, opened, limit) if wanted(member.name)]
         if not chosen:
-            raise damaged(archive, f"holds none of the wanted files among its {len(found)}, is it the right archive")
-        with working_alone(out, "another run is unpacking") as lock:
-            _check_places(archive, out, chosen)
-            missing = {member: chosen[member] for member in _missing(archive, out, chosen)}
-            _unpack(archive, opened, out.resolve(), missing, total=_total(found), lock=lock)
-    return _receipt(archive, chosen)
-
-
-def _total(members: Collection[Member]) -> int:
-    return sum(member.bytes for member in members)
-
-
-def _receipt(archive: Path, members: Collection[Member]) -> dict[str, Any]:
-    """What was unpacked; the digest is one over names, sizes and checksums as the archive lists them."""
-    return {
-        "archive": archive.name,
-        "bytes": archive.stat().st_size,
-        "members": len(members),
-        "unpacked": _total(members),
-        "sha256": hashlib.sha256(canonical(sorted(members)).encode()).hexdigest(),
-    }
+            raise _unusable(archive, "holds none of the wanted files, is it the right archive")
+        for leftover in out.rglob(".*.partial*"):
+            leftover.unlink()
+        missing = [member for member in chosen if not _is_there(out / member.name, member)]
+        check_room(out, sum(member.bytes + BLOCK for member in missing))
+        damaged: dict[str, str] = {}
+        for _ in _readers(archive, missing):
+            damaged = _write(opened, missing, out, archive.name)
+            missing = [member for member in missing if member.name in damaged]
+            if not missing:
+                break
+        if damaged:
+            raise _unusable(archive, _listing(damaged, len(chosen)))
+        return len(chosen)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Before the first byte
 
 
-@contextmanager
-def _opened(archive: Path) -> Iterator[Opened]:
-    """An archive by what its first bytes are, whatever it is called."""
+def _open(archive: Path) -> Any:
+    """A zipfile.ZipFile or rarfile.RarFile, which are used alike."""
     try:
-        with archive.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise RunFailed(
-            f"{archive}: cannot be read ({error.strerror}).\nDownload it, or name the right file."
-        ) from error
-    opener = next((opener for signature, opener in FORMATS if head.startswith(signature)), None)
-    if opener is None:
-        raise damaged(archive, f"is no zip and no RAR archive: {_look(head)}")
-    with opener(archive) as opened:
-        yield opened
+        return rarfile.RarFile(archive, errors="strict") if archive.suffix == ".rar" else zipfile.ZipFile(archive)
+    except Exception as error:  # a hostile listing can trip a parser in any way
+        raise _unusable(archive, f"cannot be read, it is cut, damaged or no archive ({error})") from error
 
 
-def _look(head: bytes) -> str:
-    """What a file that should have been an archive seems to be."""
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "it is an HTML page, as a login or an error page saved under its name would be"
-    return f"it begins with {head[:16]!r}" if head else "it is empty"
+def _check_members(archive: Path, opened: Any, limit: int) -> list[Member]:
+    """The files of an archive. Raises RunFailed for the first member that is not a plain file inside the folder."""
+    members: dict[str, Member] = {}
+    for info in opened.infolist():
+        raw = info.filename.replace("\\", "/")
+        if fault := _name_fault(raw) or _kind_fault(info):
+            raise _refused(archive, f"member {info.filename!r} {fault}")
+        if raw.endswith("/") or not PurePosixPath(raw).name:
+            continue  # a folder
+        name = str(PurePosixPath(raw))
+        key = unicodedata.normalize("NFC", name).casefold()  # one for all names that some file system takes for one
+        if key in members:
+            raise _refused(archive, f"members {members[key].info.filename!r} and {info.filename!r} have one name")
+        members[key] = Member(name, info.file_size, info.CRC, info)
+    total = sum(member.bytes for member in members.values())
+    if total > limit:
+        raise _refused(archive, f"would unpack to {total:,} bytes, expected at most {limit:,}")
+    if isinstance(opened, rarfile.RarFile) and opened.is_solid():
+        raise _refused(archive, "is a solid archive, of which no member can be unpacked alone")
+    return list(members.values())
 
 
-def _check_total(archive: Path, members: Collection[Member], limit: int) -> None:
-    if (total := _total(members)) > limit:
-        raise RunFailed(
-            f"{archive}: would unpack to {in_words(total)}, expected at most {in_words(limit)}; nothing was unpacked.\n"
-            f"Get the archive from its official address; raise the limit of its row only if you know why it is larger."
-        )
+def _name_fault(name: str) -> str:
+    """What is wrong with the name of a member, or nothing."""
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "is an absolute name"
+    if ".." in name.split("/"):
+        return "leads out of the folder by '..'"
+    return "" if name.isprintable() else "has a control character in its name"
 
 
-def _check_places(archive: Path, out: Path, members: Collection[Member]) -> None:
-    """Links and the like that somebody has put where a folder or a file must go are neither followed nor replaced."""
-    names = {PurePosixPath(member.name) for member in members}
-    folders = {parent for name in names for parent in name.parents if parent.name} | {PurePosixPath(STAGING)}
-    places = [*((name, stat.S_IFDIR) for name in folders), *((name, stat.S_IFREG) for name in names)]
-    for name, kind in sorted(places):
-        mode = _mode(out / name)
-        if mode and stat.S_IFMT(mode) != kind:
-            there = "a link" if stat.S_ISLNK(mode) else "something else"
-            place = "folder" if kind == stat.S_IFDIR else "file"
-            raise RunFailed(
-                f"{out / name}: {there} stands where {archive.name} needs a {place}; nothing was unpacked.\n"
-                f"Remove it, or choose another folder."
-            )
+def _kind_fault(info: Any) -> str:
+    """What is wrong with the kind of a member, or nothing."""
+    if isinstance(info, zipfile.ZipInfo):
+        mode, encrypted, link = info.external_attr >> 16, info.flag_bits & 1, False
+    else:
+        mode = info.mode if info.host_os == rarfile.RAR_OS_UNIX else 0
+        encrypted, link = info.needs_password(), info.file_redir is not None
+    if link or stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    return "is encrypted" if encrypted else ""
 
 
-def _mode(path: Path) -> int:
-    """Kind and rights of what has this name, links not followed; 0 where nothing has."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return path.lstat().st_mode
-    return 0
-
-
-def _missing(archive: Path, out: Path, members: Collection[Member]) -> list[Member]:
-    """The members that are not there as they should be."""
-    missing = []
-    with _bar(archive, "already there", _total(members)) as bar:
-        for member in members:
-            if not _fits(out / member.name, member):
-                missing.append(member)
-            bar.update(member.bytes)
-    return missing
-
-
-def _fits(path: Path, member: Member) -> bool:
+def _is_there(path: Path, member: Member) -> bool:
     """Whether a file has the size and the checksum of a member."""
-    if not stat.S_ISREG(_mode(path)) or path.stat().st_size != member.bytes or not os.access(path, os.R_OK):
+    if not path.is_file() or path.stat().st_size != member.bytes:
         return False
+    checksum = 0
     with path.open("rb") as file:
-        return member.crc32 in (None, crc32(chunks(file)))
-
-
-def _check_space(archive: Path, out: Path, needed: int) -> None:
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise RunFailed(
-            f"{out}: {archive.name} needs {in_words(needed)} there, {in_words(free)} are free; nothing was unpacked.\n"
-            f"Free some space or choose another folder, then run the same command again."
-        )
+        while chunk := file.read(CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return member.crc32 in (None, checksum)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Writing
 
 
-def _unpack(
-    archive: Path, opened: Opened, out: Path, missing: Mapping[Member, Entry], *, total: int, lock: int
-) -> None:
-    """Write what is missing: what can be read here first, then the rest by tools, which unpack all `total` bytes."""
-    direct = {member: entry for member, entry in missing.items() if entry.readable}
-    packed = [member for member in missing if member not in direct]
-    if packed:
-        rar.tools(archive)
-    _sweep(out, missing)  # before room is asked for: a killed run may have left half an archive
-    _check_space(archive, out, _total(direct) + (total if packed else 0) + BLOCK * len(missing))
-    with _bar(archive, "unpack", _total(direct)) as bar:
-        for member, entry in direct.items():
-            _write(out / member.name, _content(archive, opened, entry, member, bar))
-    if packed:
-        rar.by_tools(archive, out / STAGING, packed, lambda path, member: _take(path, out, member), total, lock)
+def _readers(archive: Path, missing: Collection[Member]) -> Iterator[None]:
+    """One turn for each program that can read the missing members; some fail where another does not."""
+    if not any(isinstance(info, rarfile.RarInfo) and info.compress_type != rarfile.RAR_M0 for *_, info in missing):
+        yield
+        return
+    found = False
+    for tool in TOOLS:
+        with suppress(rarfile.RarCannotExec):
+            rarfile.tool_setup(**{name: name == tool for name in TOOLS}, force=True)
+            found = True
+            yield
+    if not found:
+        problem = "is packed, and none of unrar, unar, bsdtar and 7z is installed; nothing was unpacked"
+        raise RunFailed(f"{archive}: {problem}.\n{INSTALL}")
 
 
-def _sweep(out: Path, members: Collection[Member]) -> None:
-    """Remove what a killed run has left under temporary names."""
-    rar.sweep(out / STAGING)
-    for folder in {(out / member.name).parent for member in members}:
-        for path in folder.glob(".*.partial*"):
-            if LEFTOVER.fullmatch(path.name):
-                path.unlink()
+def _write(opened: Any, members: Collection[Member], out: Path, title: str) -> dict[str, str]:
+    """Write members below `out`; returns the names of those that are damaged, with the reason."""
+    damaged: dict[str, str] = {}
+    total = sum(member.bytes for member in members)
+    with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        for member in members:
+            try:
+                with atomic(out / member.name) as partial, partial.open("wb") as file:
+                    with opened.open(member.info) as source:  # which compares the checksum at the end
+                        shutil.copyfileobj(source, file, CHUNK)
+                    if file.tell() != member.bytes:
+                        raise EOFError(f"{file.tell()} bytes of {member.bytes}")
+            except DAMAGED as error:
+                damaged[member.name] = str(error) or type(error).__name__
+            bar.update(member.bytes)
+    return damaged
 
 
-def _write(path: Path, content: Iterator[bytes]) -> None:
-    """Write a file whole or not at all, readable by everybody whatever the archive says."""
-    with atomic(path) as partial:
-        with partial.open("xb") as file:  # x: a link of this name is not followed
-            file.writelines(content)
-        partial.chmod(0o644)
+# --------------------------------------------------------------------------------------------------------------------
+# Messages
 
 
-def _content(archive: Path, opened: Opened, entry: Entry, member: Member, bar: Any) -> Iterator[bytes]:
-    """The bytes of a member, as many as it declares. Raises RunFailed as soon as it is seen to be otherwise."""
-    count = checksum = 0
-    try:
-        with opened.read(entry) as stream:
-            for chunk in chunks(stream):
-                count, checksum = count + len(chunk), zlib.crc32(chunk, checksum)
-                if count > member.bytes:
-                    raise damaged(
-                        archive, f"member {member.name!r} yields more than the {member.bytes} bytes it declares"
-                    )
-                bar.update(len(chunk))
-                yield chunk
-    except opened.errors as error:
-        raise damaged(archive, f"member {member.name!r} is damaged ({error or 'cut'})") from error
-    if count < member.bytes or member.crc32 not in (None, checksum):
-        raise damaged(
-            archive, f"member {member.name!r} is damaged, {count} bytes of {member.bytes} or a wrong checksum"
-        )
+def _listing(damaged: dict[str, str], members: int) -> str:
+    lines = [f"  {name}: {reason}" for name, reason in damaged.items()]
+    rest = [f"  … and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n".join([f"{len(lines)} of {members} members are damaged; the others are kept", *lines[:LISTED], *rest])
 
 
-def _take(path: Path, out: Path, member: Member) -> bool:
-    """Move a file that a tool has left to its place, if it is what the listing says."""
-    path.chmod(0o644)  # first: the archive may have asked for a file that nobody may read
-    if not _fits(path, member):
-        return False
-    os.utime(path)
-    (out / member.name).parent.mkdir(parents=True, exist_ok=True)
-    path.replace(out / member.name)
-    return True
+def _refused(archive: Path, reason: str) -> RunFailed:
+    advice = (
+        "Get it from its official address; if that is the same, unpack it by hand, name the folder in data.sources."
+    )
+    return RunFailed(f"{archive}: {reason}; nothing was unpacked.\n{advice}")
 
 
-def _bar(archive: Path, doing: str, total: int) -> Any:
-    """A progress bar in bytes where a person watches."""
-    return tqdm(total=total, desc=f"{archive.name}: {doing}", unit="B", unit_scale=True, leave=False, disable=None)
+def _unusable(archive: Path, reason: str) -> RunFailed:
+    tools = ", or install another of unrar, unar, bsdtar and 7z" if archive.suffix == ".rar" else ""
+    return RunFailed(f"{archive}: {reason}.\nDelete the file and download it again{tools}.")

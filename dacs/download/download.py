@@ -1,0 +1,182 @@
+"""The raw frames of a domain, from nothing to a manifest: downloaded, or found on a disk and left where they are.
+
+The manifest is written last, so that its presence means that the data set is whole. What has been downloaded and
+unpacked is noted beside it, so that no archive is asked for twice.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dacs.datasets.base import Archive, DataSet, Raw
+from dacs.datasets.custom import find_custom
+from dacs.datasets.find import check_counts, look
+from dacs.datasets.registry import dataset
+from dacs.datasets.storage import Tree
+from dacs.demo_world.write import MARKER
+from dacs.download.fetch import PATIENT, RetryPolicy, fetch
+from dacs.download.login import SITE, Login, credentials
+from dacs.download.unpack import check_archive, unpack
+from dacs.download.verify import expected_file
+from dacs.errors import BadRequest, RunFailed
+from dacs.files import read_json, write_json
+from dacs.provenance import canonical
+from dacs.settings import CustomDomain, DownloadJob
+
+NOTE = ".archives.json"  # in the raw folder: checksum of each archive that has been unpacked there
+
+
+def bring(
+    job: DownloadJob, raw: Path, trusted: Path, *, site: str = SITE, retry: RetryPolicy = PATIENT
+) -> dict[str, Any]:
+    """Provide the raw frames of a domain, from where the job says; returns the manifest, which is written to `raw`.
+
+    `trusted` is the file of the checksums of first downloads, `site` where Cityscapes logs in. Raises BadRequest where
+    terms are not accepted or credentials are missing, RunFailed where frames are missing at the end, and what `fetch`
+    and `unpack` raise. Whatever was finished stays, and the same command resumes.
+    """
+    if job.custom:
+        manifest = _survey(job.domain, job.custom)
+    elif job.source == "download":
+        manifest = _download(job, raw, trusted, site, retry)
+    else:
+        manifest = _adopt(job.domain, raw, Path(job.source).expanduser().absolute())
+    write_json(raw / "manifest.json", manifest)
+    return manifest
+
+
+def files_now(domain: str, custom: CustomDomain) -> str:
+    """A digest of names, sizes and times of the files of a custom domain."""
+    return _sha256(canonical(list(_files(find_custom(domain, custom)))))
+
+
+def _survey(domain: str, custom: CustomDomain) -> dict[str, Any]:
+    """The manifest of a custom domain, with the digest of its files, so that a change of them is noticed."""
+    frames = _counts(find_custom(domain, custom))
+    return {"domain": domain, "origin": "custom", "frames": frames, "sha256": files_now(domain, custom)}
+
+
+def _adopt(domain: str, raw: Path, folder: Path) -> dict[str, Any]:
+    """The manifest of a copy that is in `folder`, which is only read."""
+    _clear(raw)
+    found = look(domain, Tree(folder))
+    content = canonical([[name, size] for name, size, _ in _files(found)])
+    return _manifest(domain, found, "folder", str(folder), (), content)
+
+
+def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: RetryPolicy) -> dict[str, Any]:
+    """The manifest of a data set that is downloaded, and unpacked or read from its archives where they are."""
+    row, folder = dataset(job.domain), Path(job.archives) / job.domain
+    _check_terms(job, row)
+    frames = [_mirrored(archive, job.mirrors) for archive in row.archives]
+    part = row.parts.get(job.gta5_frames)
+    lists = [_mirrored(archive, job.mirrors) for archive in part.archives] if part else []
+    packed = () if job.unpack else tuple(archive.name for archive in frames)
+    if not all(name.endswith(".zip") for name in packed):
+        raise BadRequest(f"{job.domain}: its archive is not a zip and must be unpacked.\nSet data.unpack to true.")
+    _clear(raw)
+    missing = [each for each in frames + lists if each.name in packed or not _is_unpacked(raw, each, trusted)]
+    asks = any(archive.login and not (folder / archive.name).exists() for archive in missing)
+    login = Login(credentials(os.environ), site) if asks else None
+    # all at once; or a few at a time where each is deleted before the disk must hold the next
+    step = job.parallel if job.unpack and not job.keep_archives else max(1, len(missing))
+    for batch in (missing[first : first + step] for first in range(0, len(missing), step)):
+        paths = fetch(
+            batch,
+            folder,
+            trusted=trusted,
+            parallel=job.parallel,
+            unverified_hosts=job.unverified_hosts,
+            login=login,
+            retry=retry,
+        )
+        for archive, path in zip(batch, paths, strict=True):
+            if archive.name in packed:
+                check_archive(path, archive.unpacked_limit)
+            else:
+                unpack(path, raw, limit=archive.unpacked_limit, wanted=row.unpack_member)
+                write_json(raw / NOTE, _unpacked(raw) | {archive.name: expected_file(archive, trusted).checksum})
+                if not job.keep_archives:
+                    path.unlink()
+    checksums = {archive.name: expected_file(archive, trusted).checksum for archive in frames + lists}
+    try:
+        found = look(job.domain, Tree(folder if packed else raw, packed))
+        root = os.path.relpath(folder, raw) if packed else ""
+        return _manifest(job.domain, found, "download", root, packed, canonical(checksums)) | {"checksums": checksums}
+    except RunFailed:
+        (raw / NOTE).unlink(missing_ok=True)  # files have been lost: the same command unpacks them again
+        raise
+
+
+def _check_terms(job: DownloadJob, row: DataSet) -> None:
+    """Print the terms. Raises BadRequest where there are none, for nothing to download, or they are not accepted."""
+    if row.terms is None or not row.archives:
+        raise BadRequest(f"{job.domain} cannot be downloaded.\nName a folder that holds a copy in data.sources.")
+    words = f"{row.terms.title}: {row.terms.summary}\nIn full: {row.terms.address}"
+    if not job.accepted:
+        raise BadRequest(
+            f"the terms of {job.domain} are not accepted yet.\n{words}\n"
+            f"Read them; if you accept them, add {job.domain} to data.accept_terms in params.yaml."
+        )
+    print(f"{words}\nAccepted in data.accept_terms.", file=sys.stderr)
+
+
+def _mirrored(archive: Archive, mirrors: Mapping[str, str]) -> Archive:
+    """The archive at the address that the longest matching mirror gives it; what needs a login has no mirror."""
+    matching = [start for start in mirrors if archive.address.startswith(start)]
+    if not matching or archive.login:
+        return archive
+    start = max(matching, key=len)
+    return archive._replace(address=mirrors[start] + archive.address.removeprefix(start))
+
+
+def _clear(raw: Path) -> None:
+    """Remove the manifest, and all that the built-in world has rendered: it can render it again."""
+    (raw / "manifest.json").unlink(missing_ok=True)
+    if (raw / MARKER).exists():
+        shutil.rmtree(raw)
+
+
+def _is_unpacked(raw: Path, archive: Archive, trusted: Path) -> bool:
+    """Whether this very archive has been unpacked; a loss of its files is noticed when frames are counted."""
+    return _unpacked(raw).get(archive.name) == expected_file(archive, trusted).checksum != ""
+
+
+def _unpacked(raw: Path) -> dict[str, str]:
+    return read_json(raw / NOTE) if (raw / NOTE).exists() else {}
+
+
+def _manifest(
+    domain: str, found: Raw, origin: str, root: str, archives: tuple[str, ...], content: str
+) -> dict[str, Any]:
+    """The manifest of a published data set. Raises RunFailed where it has other counts of frames than published."""
+    check_counts(domain, found.root, _counts(found))
+    return {
+        "domain": domain,
+        "origin": origin,
+        "root": root,
+        "archives": list(archives),
+        "layout": found.layout,
+        "frames": _counts(found),
+        "sha256": _sha256(content),
+    }
+
+
+def _counts(found: Raw) -> dict[str, int]:
+    return {split: len(frames) for split, frames in found.frames.items()}
+
+
+def _files(found: Raw) -> Iterator[tuple[str, int, int]]:
+    """The name of each frame with bytes and time of writing (ns), once for each of its files."""
+    for frame in (frame for frames in found.frames.values() for frame in frames):
+        for file in filter(None, (frame.image, frame.label)):
+            status = file.path.stat()
+            yield frame.name, status.st_size, status.st_mtime_ns
+
+
+def _sha256(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
