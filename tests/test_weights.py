@@ -1,51 +1,62 @@
-"""Published weights: found by name, held to their hash, read as plain data, and computing what they computed before."""
+"""Published weights: found by name, checked by hash, read as plain data, and computing what they did before."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import servers
+import tiny
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from servers import Server, running
 from torch import Tensor, nn
 from torchvision.models import ResNet, mobilenet_v3_large, resnet18, resnet50, resnet101
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, deeplabv3_resnet101
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.models import weights as module
 from dacs.models.build import build
 from dacs.models.deeplab import RESNETS
-from dacs.models.weights import Published, file_of, layout_of, load_backbone, published
+from dacs.models.published import Published, published
+from dacs.models.segmenter import Segmenter
+from dacs.models.weights import PREFIXES, layout_of, load_backbone, read, weights_file
+from dacs.networks import NETWORKS
+from dacs.settings import Model
 
-IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0))
-PLACES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+POSITIONS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 STATISTICS = ("running_mean", "running_var", "weight", "bias")
 State = dict[str, Tensor]
 
 
-def saved(folder: Path, tensors: State, stem: str = "weights") -> Path:
+def save(tensors: State, folder: Path) -> Path:
     """A .pth with the digits of its hash in its name, as torch hub names files."""
     torch.save(tensors, folder / "new.pth")
     digits = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()[:8]
-    return (folder / "new.pth").rename(folder / f"{stem}-{digits}.pth")
+    return (folder / "new.pth").rename(folder / f"weights-{digits}.pth")
 
 
-def lively(network: nn.Module) -> nn.Module:
-    """Random statistics too, so that nothing that is forgotten goes unseen."""
+def deeplab(network: str, seed: int = 0, **changes: Any) -> Segmenter:
+    return build(tiny.model(network=network, **changes), seed)
+
+
+def with_statistics(network: nn.Module) -> nn.Module:
+    """The network in evaluation mode with random statistics, so that a missing one changes results."""
     generator = torch.Generator().manual_seed(1)
-    for module_ in network.modules():
-        if isinstance(module_, nn.BatchNorm2d):
-            module_.running_mean.copy_(torch.randn(module_.running_mean.shape, generator=generator) * 0.1)
-            module_.running_var.copy_(torch.rand(module_.running_var.shape, generator=generator) + 0.5)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.copy_(torch.randn(part.running_mean.shape, generator=generator) * 0.1)
+            part.running_var.copy_(torch.rand(part.running_var.shape, generator=generator) + 0.5)
     return network.eval()
 
 
-def normalised(images: Tensor) -> Tensor:
-    """As torchvision's weights want images."""
+def normalise(images: Tensor) -> Tensor:
+    """Normalise images as torchvision's weights expect it."""
     mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return (images - mean) / std
 
@@ -54,26 +65,27 @@ def caffe(network: nn.Module, prefix: str) -> State:
     """A state dict as the Caffe-style files hold it: their names, blue first, a head of 21 classes."""
     tensors = {}
     for name, value in network.state_dict().items():
-        place, rest = name.split(".", 1)
+        position, rest = name.split(".", 1)
         if not name.endswith("num_batches_tracked"):
-            tensors[f"{prefix}{PLACES[place]}.{rest}"] = value.flip(1) if name == "0.weight" else value
+            tensors[f"{prefix}{POSITIONS[position]}.{rest}"] = value.flip(1) if name == "0.weight" else value
     head = {f"{prefix}layer5.conv2d_list.{n}.weight": torch.zeros(21, 2048, 3, 3) for n in range(4)}
     return tensors | head
 
 
 # ---- layouts
 
-MAKERS: dict[str, tuple[str, Callable[[], State], str]] = {
-    "resnet": ("deeplab_resnet50", lambda: lively(resnet50(weights=None)).state_dict(), "torchvision"),
-    "mobilenet": ("deeplab_mobilenet", lambda: lively(mobilenet_v3_large(weights=None)).state_dict(), "torchvision"),
+NO_WEIGHTS: dict[str, Any] = {"weights": None, "weights_backbone": None}
+MAKERS: dict[str, tuple[str, Callable[[], nn.Module], str]] = {
+    "resnet": ("deeplab_resnet50", resnet50, "torchvision"),
+    "mobilenet": ("deeplab_mobilenet", mobilenet_v3_large, "torchvision"),
     "deeplabv3 resnet": (
         "deeplab_resnet50",
-        lambda: lively(deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True)).state_dict(),
+        partial(deeplabv3_resnet50, **NO_WEIGHTS, aux_loss=True),
         "torchvision_deeplab",
     ),
     "deeplabv3 mobilenet": (
         "deeplab_mobilenet",
-        lambda: lively(deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)).state_dict(),
+        partial(deeplabv3_mobilenet_v3_large, **NO_WEIGHTS),
         "torchvision_deeplab",
     ),
 }
@@ -83,18 +95,25 @@ MAKERS: dict[str, tuple[str, Callable[[], State], str]] = {
 def test_torchvisions_files_become_the_same_tensors_of_our_backbone(maker: str, tmp_path: Path) -> None:
     """In the order of the layers, which is the same in both, whatever they are called."""
     network, make, layout = MAKERS[maker]
-    tensors = make()
-    ours = build(network, aspp_branches=4, seed=5)
-    load_backbone(ours.backbone, saved(tmp_path, tensors), convention="torchvision")
+    tensors = with_statistics(make()).state_dict()
+    ours = deeplab(network, seed=5)
+    load_backbone(ours.backbone, save(tensors, tmp_path), convention="torchvision")
     assert layout_of(tensors) == layout
-    source = [value for name, value in tensors.items() if not name.startswith(("fc.", "classifier.", "aux_"))]
+    expected = [value for name, value in tensors.items() if not name.startswith(("fc.", "classifier.", "aux_"))]
     found = list(ours.backbone.state_dict().values())
-    assert len(found) == len(source)
-    assert all(torch.equal(one, other) for one, other in zip(found, source, strict=True))
+    assert len(found) == len(expected)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def loaded(network: str, tensors: State, folder: Path, **changes: Any) -> Segmenter:
+    """Our network in float64 with a backbone of these tensors."""
+    ours = deeplab(network, seed=4, **changes).double().eval()
+    load_backbone(ours.backbone, save(tensors, folder), convention=changes.get("convention", "torchvision"))
+    return ours
 
 
 def plain(network: ResNet) -> nn.Sequential:
-    """A ResNet of torchvision's up to its pooling, as it comes: at output stride 32."""
+    """A ResNet of torchvision's up to its pooling, unchanged: at output stride 32."""
     return nn.Sequential(*list(network.children())[:-2])
 
 
@@ -106,42 +125,30 @@ def close(found: Tensor, expected: Tensor) -> bool:
 @pytest.mark.parametrize("depth", RESNETS)
 def test_dilation_adds_positions_between_those_that_weights_were_trained_at(depth: int, tmp_path: Path) -> None:
     """At every fourth position ours computes what torchvision's own network does; 65 pixels suit both roundings."""
-    reference = lively(RESNETS[depth](weights=None)).double()
-    ours = build(f"deeplab_resnet{depth}", aspp_branches=2).double().eval()
-    load_backbone(ours.backbone, saved(tmp_path, reference.state_dict()), convention="torchvision")
-    found, expected = ours.backbone(normalised(IMAGES.double())), plain(reference)(normalised(IMAGES.double()))
+    reference = with_statistics(RESNETS[depth](weights=None)).double()
+    ours = loaded(f"deeplab_resnet{depth}", reference.state_dict(), tmp_path)
+    found, expected = ours.features(IMAGES), plain(reference)(normalise(IMAGES))
     assert (found.shape[-2:], expected.shape[-2:]) == ((9, 9), (3, 3))
     assert close(found[..., ::4, ::4], expected)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("network", "make"),
-    [
-        ("deeplab_resnet50", lambda: deeplabv3_resnet50(weights=None, weights_backbone=None)),
-        ("deeplab_resnet101", lambda: deeplabv3_resnet101(weights=None, weights_backbone=None)),
-        ("deeplab_mobilenet", lambda: deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)),
-    ],
-)
-def test_the_backbone_of_torchvisions_deeplab_computes_its_features(
-    network: str, make: Callable[[], nn.Module], tmp_path: Path
-) -> None:
-    reference = lively(make()).double()
-    ours = build(network, aspp_branches=2).double().eval()
-    load_backbone(ours.backbone, saved(tmp_path, reference.state_dict()), convention="torchvision")
-    images = normalised(IMAGES.double())
-    assert close(ours.backbone(images), reference.backbone(images)["out"])
+@pytest.mark.parametrize("maker", ["deeplabv3 resnet", "deeplabv3 mobilenet"])
+def test_the_backbone_of_torchvisions_deeplab_computes_its_features(maker: str, tmp_path: Path) -> None:
+    network, make, _ = MAKERS[maker]
+    reference = with_statistics(make()).double()
+    ours = loaded(network, reference.state_dict(), tmp_path)
+    assert close(ours.features(IMAGES), reference.backbone(normalise(IMAGES))["out"])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("prefix", ["", "Scale."])
 def test_caffe_files_compute_what_the_original_computes(prefix: str, tmp_path: Path) -> None:
     """Against the original written out as a function of its file and of images as it reads them."""
-    tensors = caffe(lively(build("deeplab_resnet101", aspp_branches=4, seed=3)).backbone, prefix)
-    ours = build("deeplab_resnet101", aspp_branches=4, convention="caffe", seed=4).double().eval()
-    load_backbone(ours.backbone, saved(tmp_path, tensors), convention="caffe")
+    tensors = caffe(with_statistics(deeplab("deeplab_resnet101", seed=3)).backbone, prefix)
+    ours = loaded("deeplab_resnet101", tensors, tmp_path, convention="caffe")
     images = torch.rand(1, 3, 72, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = ours.backbone((images - ours.mean) / ours.std)
+    found = ours.features(images)
     blue_first = images.flip(1) * 255 - torch.tensor((104.00698793, 116.66876762, 122.67891434))[:, None, None]
     expected = original({name.removeprefix(prefix): value.double() for name, value in tensors.items()}, blue_first)
     assert found.shape == (1, 2048, 10, 9)  # a position more than an eighth of the image, by ceil_mode
@@ -170,23 +177,25 @@ def original(tensors: State, x: Tensor) -> Tensor:
     return x
 
 
+# ---- what is refused, and what is read
+
+
 @pytest.mark.parametrize("convention", ["torchvision", "caffe"])
 def test_weights_of_the_other_convention_are_refused(convention: str, tmp_path: Path) -> None:
-    network = build("deeplab_resnet50", aspp_branches=4)
-    tensors = caffe(network.backbone, "") if convention == "torchvision" else resnet50(weights=None).state_dict()
+    backbone = deeplab("deeplab_resnet50").backbone
+    tensors = caffe(backbone, "") if convention == "torchvision" else resnet50(weights=None).state_dict()
     with pytest.raises(BadRequest, match=r"(?s)layout of .*Set model\.convention"):
-        load_backbone(network.backbone, saved(tmp_path, tensors), convention=convention)
+        load_backbone(backbone, save(tensors, tmp_path), convention=convention)
 
 
 def test_tensors_that_are_missing_or_of_another_shape_are_listed(tmp_path: Path) -> None:
     tensors = resnet50(weights=None).state_dict()
     tensors["conv1.weight"] = torch.zeros(64, 4, 7, 7)
-    for name in [name for name in tensors if name.startswith("layer4")]:
-        del tensors[name]
-    backbone = build("deeplab_resnet50", aspp_branches=4).backbone
+    kept = {name: value for name, value in tensors.items() if not name.startswith("layer4")}
+    backbone = deeplab("deeplab_resnet50").backbone
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     with pytest.raises(RunFailed, match=r"tensors of the backbone do not fit") as caught:
-        load_backbone(backbone, saved(tmp_path, tensors), convention="torchvision")
+        load_backbone(backbone, save(kept, tmp_path), convention="torchvision")
     assert str(caught.value).count("\n  ") == 10
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
@@ -195,17 +204,16 @@ def test_a_deeper_networks_file_is_refused_although_it_has_every_tensor(tmp_path
     with torch.device("meta"):
         shapes = resnet101(weights=None).state_dict()
     tensors = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in shapes.items()}
-    backbone = build("deeplab_resnet50", aspp_branches=4).backbone
     with pytest.raises(RunFailed, match=r"306 tensors of the backbone do not fit:\n.*not expected"):
-        load_backbone(backbone, saved(tmp_path, tensors), convention="torchvision")
+        load_backbone(deeplab("deeplab_resnet50").backbone, save(tensors, tmp_path), convention="torchvision")
 
 
 def test_safetensors_are_read_too(tmp_path: Path) -> None:
-    tensors = resnet50(weights=None).state_dict()
+    tensors = resnet18(weights=None).state_dict()
     save_file(tensors, tmp_path / "mine.safetensors")
-    ours = build("deeplab_resnet50", aspp_branches=4)
-    load_backbone(ours.backbone, tmp_path / "mine.safetensors", convention="torchvision")
-    assert torch.equal(ours.backbone[0].weight, tensors["conv1.weight"])
+    backbone = deeplab("deeplab_resnet18").backbone
+    load_backbone(backbone, tmp_path / "mine.safetensors", convention="torchvision")
+    assert torch.equal(backbone[0].weight, tensors["conv1.weight"])
 
 
 def test_files_in_the_format_of_2017_are_read(tmp_path: Path) -> None:
@@ -213,144 +221,129 @@ def test_files_in_the_format_of_2017_are_read(tmp_path: Path) -> None:
     tensors = {"conv1.weight": torch.rand(2, 3), "bn1.weight": torch.rand(2)}
     torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert (tmp_path / "old.pth").read_bytes()[:2] != b"PK"
-    found = module.read(tmp_path / "old.pth")
+    found = read(tmp_path / "old.pth")
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
 
 
-def test_a_renamed_file_is_told_unless_it_is_a_published_one(
+def test_a_renamed_file_is_reported_unless_it_is_a_published_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reference = build("deeplab_resnet18", aspp_branches=2)
-    known = saved(tmp_path, resnet18(weights=None).state_dict())
+    backbone = deeplab("deeplab_resnet18").backbone
+    known = save(resnet18(weights=None).state_dict(), tmp_path)
     renamed = tmp_path / "mine.pth"
     renamed.write_bytes(known.read_bytes())
     for path in (known, renamed):
-        load_backbone(reference.backbone, path, convention="torchvision")
-    told = capsys.readouterr().err
-    assert told.startswith(f"{renamed}: none of the published files (its sha256 begins with {module._prefix(known)}")
-    assert told.count("\n") == 1
-    row = Published("mine", "deeplab_resnet18", known.name, "torchvision", "http://127.0.0.1:9/", "")
-    monkeypatch.setattr(module, "published", lambda: [row])
-    load_backbone(reference.backbone, renamed, convention="torchvision")
+        load_backbone(backbone, path, convention="torchvision")
+    reported = capsys.readouterr().err
+    assert reported.startswith(f"{renamed}: not a published file (sha256 {known.stem[-8:]}")
+    assert reported.count("\n") == 1
+    publish(known, "http://127.0.0.1:9/", monkeypatch)
+    load_backbone(backbone, renamed, convention="torchvision")
     assert capsys.readouterr().err == ""
 
 
 class Hostile:
-    """Would run on being unpickled."""
+    """Runs code when it is unpickled."""
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
-        return (Path.touch, (Path("owned"),))  # type: ignore[return-value]
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path, ...]]:
+        return (Path.touch, (Path("owned"),))
 
 
 @pytest.mark.parametrize("content", [Hostile(), {"conv1.weight": Hostile()}, {"conv1.weight": "text"}, [1, 2]])
-def test_what_is_not_plain_tensors_is_refused_and_never_run(content: object, tmp_path: Path) -> None:
+def test_what_is_not_plain_tensors_is_refused_and_never_run(
+    content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(RunFailed, match=r"bad\.pth: not a "):
-        load_backbone(
-            build("deeplab_resnet18", aspp_branches=4).backbone, tmp_path / "bad.pth", convention="torchvision"
-        )
+        read(tmp_path / "bad.pth")
     assert not Path("owned").exists()
 
 
 # ---- files
 
 
-def test_each_published_file_tells_its_hash_and_serves_a_network_we_have() -> None:
-    from dacs.models.build import NETWORKS
-
+def test_each_published_file_names_its_hash_and_is_for_a_network_we_have() -> None:
+    assert published()
     for row in published():
-        assert len(module._prefix(Path(row.file))) == 8
+        assert re.search(r"-[0-9a-f]{8}\.", row.file)
         assert row.network in NETWORKS
-        assert row.layout in module.LAYOUTS
+        assert row.layout in PREFIXES
         assert row.address.endswith(row.file)
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
     with running(Server()) as started:
         yield started
 
 
-def offer(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
-    """Publish a file on a server of our own."""
-    server.files[f"/{path.name}"] = path.read_bytes()
-    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", server.address(f"/{path.name}"), "")
+def publish(path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file the only published one, as `mine`."""
+    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", address, "")
     monkeypatch.setattr(module, "published", lambda: [row])
-    return row
 
 
-def test_a_file_is_brought_once_and_then_found(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(server, saved(tmp_path, {"a": torch.ones(1)}), monkeypatch)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
-    first = file_of("mine", "deeplab_resnet18", tmp_path / "folder")
-    assert file_of("mine", "deeplab_resnet18", tmp_path / "folder") == first
+def offer(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Publish a file on a server of our own; return its name."""
+    path = save({"a": torch.ones(1)}, folder)
+    server.files[f"/{path.name}"] = path.read_bytes()
+    publish(path, server.address(f"/{path.name}"), monkeypatch)
+    return path.name
+
+
+def section(weights: str, folder: Path, network: str = "deeplab_resnet18") -> Model:
+    return tiny.model(network=network, weights=weights, weights_folder=str(folder / "folder"))
+
+
+def test_a_file_is_downloaded_once_and_then_found(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(server, tmp_path, monkeypatch)
+    first = weights_file(section("mine", tmp_path))
+    assert weights_file(section("mine", tmp_path)) == first
     assert len(server.log) == 1
 
 
 def test_a_file_in_the_cache_of_torch_hub_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
-    path = saved(tmp_path / "hub/checkpoints", {"a": torch.ones(1)})
-    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", "http://127.0.0.1:9/", "")
-    monkeypatch.setattr(module, "published", lambda: [row])
+    path = save({"a": torch.ones(1)}, tmp_path / "hub/checkpoints")
+    publish(path, "http://127.0.0.1:9/", monkeypatch)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert file_of("mine", "deeplab_resnet18", tmp_path / "folder") == path
+    assert weights_file(section("mine", tmp_path)) == path
 
 
 @pytest.mark.parametrize("act", [servers.status(404), servers.instead(b"something else"), servers.html])
-def test_where_a_file_cannot_be_had_one_line_says_where_to_put_it(
+def test_where_a_download_fails_the_message_says_where_to_put_the_file(
     act: servers.Act, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = offer(server, saved(tmp_path, {"a": torch.ones(1)}), monkeypatch)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    name = offer(server, tmp_path, monkeypatch)
     server.script.append(act)
     with pytest.raises(
         RunFailed, match=r"could not be downloaded from http.*\nPut the file there; its sha256 begins with"
     ):
-        file_of("mine", "deeplab_resnet18", tmp_path / "folder")
-    assert not (tmp_path / "folder" / row.file).exists()
+        weights_file(section("mine", tmp_path))
+    assert not (tmp_path / "folder" / name).exists()
 
 
-def test_who_cannot_download_the_originals_file_is_told_where_else_it_lies(
+def test_where_the_originals_file_cannot_be_downloaded_the_message_says_where_else_it_is(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row for row in published() if row.name == "caffe_imagenet"]
     gone = [row._replace(address=server.address(f"/{row.file}")) for row in rows]
     monkeypatch.setattr(module, "published", lambda: gone)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
     with pytest.raises(RunFailed, match=rf"begins with f81d91e8\. A browser finds it at {re.escape(rows[0].by_hand)}"):
-        file_of("caffe_imagenet", "deeplab_resnet101", tmp_path / "folder")
+        weights_file(section("caffe_imagenet", tmp_path, "deeplab_resnet101"))
 
 
-def test_a_file_whose_name_tells_another_hash_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"a": torch.ones(1)}).rename(tmp_path / "weights-00000000.pth")
+def test_a_file_whose_name_has_another_hash_is_refused(tmp_path: Path) -> None:
+    path = save({"a": torch.ones(1)}, tmp_path).rename(tmp_path / "weights-00000000.pth")
     with pytest.raises(RunFailed, match="its name says 00000000"):
-        file_of(str(path), "deeplab_resnet18", tmp_path)
+        weights_file(section(str(path), tmp_path))
 
 
-def test_unknown_weights_are_named_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_weights_are_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"neither published for deeplab_resnet18 \(imagenet_v1\) nor a file"):
-        file_of("imagenet_v3", "deeplab_resnet18", tmp_path)
-
-
-# ---- the light backbone and first weights
-
-
-def test_mobilenet_has_output_stride_16_and_the_weights_of_torchvisions() -> None:
-    network = build("deeplab_mobilenet", aspp_branches=4)
-    assert network.backbone(torch.rand(1, 3, 256, 320)).shape == (1, 960, 16, 20)
-    reference = mobilenet_v3_large(weights=None).features
-    count = sum(weight.numel() for weight in reference.parameters())
-    head = 4 * (960 * 19 * 9 + 19)
-    assert sum(weight.numel() for weight in network.parameters()) == count + head
-
-
-@pytest.mark.parametrize("network", ["deeplab_resnet18", "deeplab_mobilenet"])
-def test_first_weights_of_deeplab_are_drawn_as_the_reference_draws_them(network: str) -> None:
-    for part in build(network, aspp_branches=4, seed=7).modules():
-        if isinstance(part, nn.Conv2d) and part.weight.numel() > 5000:
-            assert part.weight.std().item() == pytest.approx(0.01, rel=0.05)
-            assert abs(part.weight.mean().item()) < 0.001
-        elif isinstance(part, nn.BatchNorm2d):
-            assert torch.equal(part.weight, torch.ones_like(part.weight))
-            assert not part.bias.any()
+        weights_file(section("imagenet_v3", tmp_path))

@@ -35,7 +35,10 @@ def _weights(have: int, want: int, dtype: torch.dtype, device: torch.device) -> 
     return (1 - distance.abs()).clamp_min(0).to(dtype)
 
 
-_kept = lru_cache(maxsize=64)(_weights)
+@lru_cache(maxsize=64)
+def _kept(have: int, want: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "want have"]:
+    with torch.inference_mode(False):  # or training could not use what a prediction has made
+        return _weights(have, want, dtype, device)
 
 
 def interpolate(logits: Float[Tensor, "channels h w"], size: tuple[int, int]) -> Float[Tensor, "channels height width"]:

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import urllib.error
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +142,10 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
             f"{path}: holds weights in the layout of {layout}, but model.convention is {convention}.\n"
             f"Set model.convention to {'caffe' if layout == 'caffe' else 'torchvision'}."
         )
-    _report_unknown(path, layout)
-    found = {LAYOUTS[layout](name): value for name, value in tensors.items()}
+    sha256 = "" if _prefix(path) else digest(path)
+    if sha256 and not any(sha256.startswith(_prefix(Path(row.file))) for row in published()):
+        print(f"{path}: not a published file (sha256 {sha256[:8]}…); read in the layout of {layout}", file=sys.stderr)
+    found = {_our_name(name, layout): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
     faults = _faults(found, wanted)
     if faults:
@@ -156,17 +157,6 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
         first = next(iter(wanted))
         found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
     backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
-
-
-def _report_unknown(path: Path, layout: str) -> None:
-    """Report how a file is read that has no hash in its name and is none of the published ones."""
-    found = "" if _prefix(path) else digest(path)
-    if found and not any(found.startswith(_prefix(Path(row.file))) for row in published()):
-        print(
-            f"{path}: none of the published files (its sha256 begins with {found[:8]}); read in the layout of {layout}",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
@@ -184,27 +174,18 @@ def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return faults + [f"{name}: not expected" for name in found if name not in wanted and re.match(r"\d+\.", name)]
 
 
-def _from_torchvision(name: str) -> str:
-    """Names of torchvision's ResNet or MobileNet → names in our backbone; a head's name stays and matches nothing."""
-    name = name.removeprefix("features.")
-    match = re.fullmatch(r"(conv1|bn1|layer[1-4])\.(.+)", name)
-    return f"{POSITIONS[match[1]]}.{match[2]}" if match else name
+def _our_name(name: str, layout: str) -> str:
+    """The name of a tensor in our backbone; that of a head begins with "head", or matches nothing."""
+    stage = re.fullmatch(f"{PREFIXES[layout]}(conv1|bn1|layer[1-4])\\.(.+)", name)
+    if stage:
+        return f"{POSITIONS[stage[1]]}.{stage[2]}"
+    other = re.fullmatch(f"{PREFIXES[layout]}(.+)", name)
+    return other[1] if other and layout != "caffe" else f"head {name}"
 
 
-def _from_deeplab(name: str) -> str:
-    """Names of torchvision's DeepLabV3."""
-    return _from_torchvision(name.removeprefix("backbone.")) if name.startswith("backbone.") else f"head {name}"
-
-
-def _from_caffe(name: str) -> str:
-    """Names of the Caffe-style files, with or without a leading component such as `Scale.`."""
-    match = re.search(r"(?:^|\.)((?:conv1|bn1|layer[1-4])\..+)", name)
-    return _from_torchvision(match[1]) if match else f"head {name}"
-
-
-POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in deeplab()'s nn.Sequential
-LAYOUTS: dict[str, Callable[[str], str]] = {
-    "torchvision": _from_torchvision,
-    "torchvision_deeplab": _from_deeplab,
-    "caffe": _from_caffe,
+PREFIXES = {  # of the names of tensors of the backbone
+    "torchvision": r"(?:features\.)?",  # ResNet has none
+    "torchvision_deeplab": r"backbone\.",
+    "caffe": r"(?:.*?\.)??",  # a component such as `Scale.`, or none
 }
+POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in the backbone of deeplab.py
