@@ -15,8 +15,8 @@ from dacs.errors import RunFailed
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` when the block ends well.
 
-    The suffix is kept, since encoders choose their format by it. A failed block leaves nothing behind;
-    a full disk is told in words.
+    The suffix is kept, since encoders choose their format by it. A failed block leaves nothing behind. Raises RunFailed
+    where the disk refuses, as a full one does.
     """
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -26,7 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunFailed(
             f"{path}: could not be written ({error.strerror or error}).\n"
-            f"Nothing of it was kept. Free some space or choose another folder, then run the same command again."
+            "Nothing of it was kept. Free some space or choose another folder, then run the same command again."
         ) from error
     finally:
         with suppress(OSError):
@@ -45,18 +45,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that reads well and diffs well: indented, keys in the order given."""
+    """Write indented JSON, its keys in the order given."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; a missing or broken one is told in words."""
-    try:
+    """The content of a JSON file."""
+    with reading(path, "JSON"):
         return json.loads(path.read_text())
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Raise RunFailed where there is no such file, or where what is read in the block is not of this kind."""
+    try:
+        yield
     except FileNotFoundError as error:
-        raise RunFailed(f"{path}: not found.\nMake it by the step before this one.") from error
-    except ValueError as error:
-        raise RunFailed(f"{path}: not JSON ({error}).\nDelete it and run the step that makes it again.") from error
+        raise RunFailed(
+            f"{path}: not found.\nRun the step that makes it; 'snakemake --cores all all' runs every missing one."
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises a SyntaxError for a broken PNG
+        raise RunFailed(f"{path}: not {kind} ({error}).\nDelete it and run the step that makes it again.") from error
 
 
 def digest(path: Path) -> str:

@@ -206,7 +206,6 @@ class Evaluate(Section):
 
 class Figures(Section):
     frames: Count
-    dpi: Count
 
 
 class Report(Section):

@@ -10,6 +10,8 @@ import numpy as np
 
 from dacs.labels import CLASS_SETS, IGNORE, NAMES
 
+DECIMALS = 10  # of percentages: so many that rounding a mean of them to two is rounding once
+
 
 def count(labels: np.ndarray, predictions: np.ndarray, classes: int = len(NAMES)) -> np.ndarray:
     """Pixels by class of the ground truth (row) and of the prediction (column): int64 of shape (classes, classes).
@@ -36,7 +38,7 @@ def iou(confusion: np.ndarray, absent: Sequence[str] = ()) -> np.ndarray:
 
 
 def scores(confusion: np.ndarray, absent: Sequence[str] = ()) -> dict[str, Any]:
-    """mIoU over 19, 16 and 13 classes, pixel accuracy, and IoU by class, in percent, rounded to 4 decimals.
+    """mIoU over 19, 16 and 13 classes, pixel accuracy, and IoU by class, in percent, rounded to 10 decimals.
 
     A mean is over those classes of its set that have an IoU. None where there are no pixels.
     """
@@ -62,4 +64,4 @@ def _percent(part: int, whole: int) -> float:
 
 
 def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+    return None if np.isnan(value) else round(float(value), DECIMALS)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dacs.errors import RunFailed
-from dacs.layout import PreparedDomain, RunDir
+from dacs.files import reading
+from dacs.layout import RunDir
 from dacs.methods import main_method, method, ordered
 from dacs.settings import Runs
 
@@ -25,14 +25,9 @@ class Run(NamedTuple):
     folder: RunDir
 
     @property
-    def made_by(self) -> str:
-        """The command that makes it."""
-        return f"dacs {'adapt' if method(self.method).adapts else 'train'} --out {self.folder.path}"
-
-    @property
-    def evaluated_by(self) -> str:
-        """The command that evaluates it."""
-        return f"dacs evaluate --run {self.folder.path}"
+    def title(self) -> str:
+        """The title of its method."""
+        return method(self.method).title
 
 
 @dataclass(frozen=True)
@@ -55,18 +50,22 @@ class ReportData:
         return [task for task in self.tasks if self.table("scores", task)["labels"].notna().all()]
 
     @property
-    def methods(self) -> list[str]:
-        """The methods, in the order of the table of methods."""
-        return list(dict.fromkeys(run.method for run in self.runs))
-
-    @property
     def main(self) -> str | None:
         """The method that the report is about."""
-        return main_method(self.methods)
+        return main_method({run.method for run in self.runs})
 
     def table(self, name: str, task: str) -> pd.DataFrame:
         """The rows of a task in a table."""
         return self.tables[name][self.tables[name]["task"] == task]
+
+    def means(self, task: str, score: str) -> pd.Series:
+        """A score by method, as metrics.json has it."""
+        return self.table("summary", task).set_index("method")[score].round(2)
+
+    def gain(self, task: str, score: str) -> float:
+        """The gain of the main method over source-only training; NaN where there is none."""
+        means = self.means(task, score)
+        return float(means.get(self.main, np.nan) - means.get("source", np.nan))
 
     def examples(self, task: str) -> list[Run]:
         """The runs whose images are shown: those of the first seed."""
@@ -79,25 +78,14 @@ def list_runs(runs: Path, section: Runs) -> list[Run]:
     return [Run(*name, RunDir.of(runs, *name)) for name in names]
 
 
-def existing(path: Path, command: str) -> Path:
-    """The path of a file or folder. Raises RunFailed with the command that makes it where there is none."""
-    if not path.exists():
-        raise RunFailed(f"{path}: not found.\nIt is made by '{command}'; run that, or 'snakemake --cores all all'.")
-    return path
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file. Names that look like numbers or missing values are kept as they are."""
+    types: dict[Any, Any] = {"name": str, "count": "Int64"}
+    with reading(path, "a table"):
+        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
 
 
 def pixels(path: Path) -> np.ndarray:
     """uint8 of an image file: colours of an image, indices of a palette, levels of a mask."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise RunFailed(
-            f"{path}: not a whole image ({error}).\nDelete it and run the step that makes it again."
-        ) from error
-
-
-def prepared_domain(prepared: Path, domain: str) -> PreparedDomain:
-    """The files of a prepared domain. Raises RunFailed where there are none."""
-    existing(PreparedDomain(prepared / domain).data_report, f"dacs remap --domain {domain}")
-    return PreparedDomain(prepared / domain)
+    with reading(path, "a whole image"), Image.open(path) as image:
+        return np.asarray(image)

@@ -1,14 +1,17 @@
 """The registry of figures; runs and prepared data → tables, metrics.json and figures. Needs neither torch nor a GPU."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import matplotlib.style
 
 from dacs.files import write_bytes, write_json
 from dacs.reporting import pictures, plots
 from dacs.reporting.curves import curves
 from dacs.reporting.data import ReportData, list_runs
-from dacs.reporting.style import Plot, Tile, Tiles, png, sheet, style, svg
+from dacs.reporting.style import STYLE, Plot, Tile, Tiles, png, svg
 from dacs.reporting.tables import metrics_tree, read
 from dacs.settings import FiguresJob
 
@@ -42,18 +45,15 @@ def make(job: FiguresJob, runs: Path, ready: Path, out: Path) -> None:
     for name, table in report.tables.items():
         files[f"tables/{name}.csv"] = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
     index: dict[str, list[dict[str, Any]]] = {}  # what the page shows, by section
-    with style():
+    with matplotlib.style.context(STYLE, after_reset=True):
         for name, spec in FIGURES.items():
-            drawn = list(spec.draw(report))
-            index.setdefault(spec.section, []).extend(_entry(name, item, files) for item in drawn)
-            _add_sheets(name, [item for item in drawn if isinstance(item, Tiles)], job.figures.dpi, files)
+            index.setdefault(spec.section, []).extend(_entry(name, drawn, files) for drawn in spec.draw(report))
+    for folder in ("tables", "figures"):
+        shutil.rmtree(out / folder, ignore_errors=True)
     for file, content in files.items():
         write_bytes(out / file, content)
     write_json(out / "figures/index.json", index)
     write_json(out / "metrics.json", metrics_tree(report.tables["summary"]))
-    for path in [*(out / "tables").rglob("*"), *(out / "figures").rglob("*")]:
-        if path.is_file() and path.relative_to(out).as_posix() not in {*files, "figures/index.json"}:
-            path.unlink()
 
 
 def _entry(figure: str, drawn: Plot | Tiles, files: dict[str, bytes]) -> dict[str, Any]:
@@ -71,11 +71,3 @@ def _entry(figure: str, drawn: Plot | Tiles, files: dict[str, bytes]) -> dict[st
         else:
             tiles.append(item)
     return {"heading": drawn.heading, "layout": drawn.layout, "tiles": tiles}
-
-
-def _add_sheets(figure: str, groups: list[Tiles], dpi: int, files: dict[str, bytes]) -> None:
-    """One PNG of all tiles for each subject, for use elsewhere."""
-    for subject in dict.fromkeys(group.subject for group in groups):
-        chosen = [group for group in groups if group.subject == subject]
-        rows = [row for group in chosen for row in group.rows]
-        files[f"figures/{figure}_{subject}.png"] = sheet(rows, chosen[0].heading, dpi)

@@ -1,7 +1,9 @@
-"""Titles and colours of domains and tasks, the same in every figure and on the page."""
+"""Titles and colours of domains and tasks, the same in every figure and on the page, and how numbers are written."""
 
 from collections.abc import Iterable
 from itertools import cycle
+
+import numpy as np
 
 from dacs.datasets.registry import DATASETS
 from dacs.methods import METHODS
@@ -44,18 +46,17 @@ def class_set(task: str) -> str:
 def domain_colors(domains: Iterable[str]) -> dict[str, str]:
     """The colour of each domain on a light page."""
     known, custom = _known_colors(), cycle(CUSTOM.values())
-    return {name: known[name][0] if name in known else next(custom)[0] for name in domains}
+    return {name: (known[name] if name in known else next(custom))[0] for name in domains}
 
 
 def page_colors() -> dict[str, tuple[str, str]]:
     """Each colour of a method or domain by the name of its CSS variable: on a light and on a dark page."""
-    methods = {name: (row.color, row.dark) for name, row in METHODS.items()}
-    return methods | _known_colors() | CUSTOM
+    return {name: (row.color, row.dark) for name, row in METHODS.items()} | _known_colors() | CUSTOM
 
 
-def signed(value: float) -> str:
-    """A change in points, with a real minus sign."""
-    return f"{value:+.1f}".replace("-", "\u2212")
+def number(value: float | None, form: str = ".1f") -> str:
+    """A number with a real minus sign; a dash where there is none."""
+    return "\u2013" if value is None or not np.isfinite(value) else f"{value:{form}}".replace("-", "\u2212")
 
 
 def _known_colors() -> dict[str, tuple[str, str]]:

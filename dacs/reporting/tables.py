@@ -1,7 +1,6 @@
 """The tables of the report, and the tree of metrics.json. Scores are those of `dacs evaluate`."""
 
-from collections.abc import Iterator, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from scipy.special import rel_entr
 from dacs.evaluation.confusion import predicted_as
 from dacs.files import read_json
 from dacs.labels import CLASS_SETS, NAMES
-from dacs.layout import PreparedSplit
-from dacs.methods import main_method
-from dacs.reporting.data import ReportData, Run, existing, prepared_domain
+from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.reporting.data import ReportData, Run, read_table
 from dacs.reporting.names import class_set, source_of, target_of
 
 KEY = ["task", "method", "seed"]
@@ -29,7 +27,7 @@ MEASURES = {  # of the distance between two domains
 def read(runs: Sequence[Run], prepared: Path, frames: int) -> ReportData:
     """All tables of the report, and where the images are."""
     tasks = list(dict.fromkeys(run.task for run in runs))
-    scores, iou = score_table(runs), iou_table(runs)
+    scores, iou = score_tables(runs)
     tables = {
         "iou": iou,
         "scores": scores,
@@ -47,24 +45,19 @@ def read(runs: Sequence[Run], prepared: Path, frames: int) -> ReportData:
 # Tables of runs
 
 
-def iou_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """IoU of the student in percent, a row for each run and class."""
-    rows = [(*run[:3], *pair) for run in runs for pair in _metrics(run)["student"]["iou"].items()]
-    return pd.DataFrame(rows, columns=[*KEY, "class", "iou"]).astype({"iou": float})
+def score_tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores in percent, a row for each run, and IoU of the student, a row for each run and class.
 
-
-def score_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Scores of student and teacher in percent, a row for each run.
-
-    `labels` is the size of the ground truth; it is empty where there is none.
+    Scores of the teacher begin with teacher_; `labels` is the size of the ground truth, empty where there is none.
     """
-    rows = []
+    scores, iou = [], {}
     for run in runs:
-        metrics = _metrics(run)
-        student, teacher = (pd.Series(metrics[role]).drop("iou").astype(float) for role in ("student", "teacher"))
-        scores = student.to_dict() | teacher.add_prefix("teacher_").to_dict()
-        rows.append(dict(zip(KEY, run, strict=False)) | scores | {"labels": metrics["labels"]})
-    return pd.DataFrame(rows)
+        found = read_json(run.folder.evaluation.metrics)
+        student, teacher = (pd.Series(found[role]) for role in ("student", "teacher"))
+        iou[run[:3]] = pd.Series(student.pop("iou"), dtype=float)
+        numbers = pd.concat([student, teacher.drop("iou").add_prefix("teacher_")]).astype(float)
+        scores.append(dict(zip(KEY, run[:3], strict=True)) | numbers.to_dict() | {"labels": found["labels"]})
+    return pd.DataFrame(scores), pd.concat(iou, names=[*KEY, "class"]).rename("iou").reset_index()
 
 
 def summary_table(scores: pd.DataFrame, iou: pd.DataFrame) -> pd.DataFrame:
@@ -72,28 +65,24 @@ def summary_table(scores: pd.DataFrame, iou: pd.DataFrame) -> pd.DataFrame:
 
     `collapsed` lists the classes of the source whose IoU is 0.00, each with its seeds.
     """
-    groups = scores.groupby(["task", "method"], sort=False)
-    means = groups[[name for name in scores if name not in (*KEY, "labels")]].mean()
-    deviations = groups[list(means)].std().fillna(0.0).where(means.notna())
-    table = groups.size().to_frame("n")
-    for name in means:
-        table[name], table[f"{name}_std"] = means[name], deviations[name]
+    groups = scores.drop(columns=["seed", "labels"]).groupby(["task", "method"], sort=False)
+    means = groups.mean()
+    deviations = groups.std().fillna(0.0).where(means.notna()).add_suffix("_std")
+    table = means.join(deviations)[[f"{name}{end}" for name in means for end in ("", "_std")]]
+    table.insert(0, "n", groups.size())
     table["collapsed"] = [collapsed(iou, task, method) for task, method in table.index]
     return table.reset_index()
 
 
 def collapsed(iou: pd.DataFrame, task: str, method: str) -> str:
     """The classes of the task's set whose IoU is 0.00: "rider, train (seeds 0, 2); bus (seed 1)"."""
-    classes = [NAMES[index] for index in CLASS_SETS[class_set(task)]]
     zero = iou[(iou["task"] == task) & (iou["method"] == method) & (iou["iou"] < 0.005)]
-    together: dict[tuple[int, ...], list[str]] = {}  # classes that are 0.00 in the same seeds
-    for name in classes:
-        if seeds := tuple(sorted(zero.loc[zero["class"] == name, "seed"])):
-            together.setdefault(seeds, []).append(name)
-    return "; ".join(
-        f"{', '.join(names)} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
-        for seeds, names in together.items()
-    )
+    together: dict[str, list[str]] = {}  # classes by the seeds in which they are 0.00
+    for name in (NAMES[index] for index in CLASS_SETS[class_set(task)]):
+        seeds = zero.loc[zero["class"] == name, "seed"].sort_values().astype(str)
+        together.setdefault(", ".join(seeds), []).append(name)
+    together.pop("", None)
+    return "; ".join(f"{', '.join(names)} (seed{'s' * (',' in seeds)} {seeds})" for seeds, names in together.items())
 
 
 def metrics_tree(summary: pd.DataFrame) -> dict[str, Any]:
@@ -106,30 +95,17 @@ def metrics_tree(summary: pd.DataFrame) -> dict[str, Any]:
     return tree
 
 
-def gains(summary: pd.DataFrame, target: str) -> dict[str, float]:
-    """Gain of the main method over source-only training in points of mIoU16, by source: all data sets have the 16."""
-    means = summary.set_index(["task", "method"])["miou16"].round(2)  # as metrics.json has them
-    main, found = main_method(summary["method"].unique()), dict[str, float]()
-    for task in means.index.unique("task"):
-        if main and target_of(task) == target and {main, "source"} <= set(means[task].index):
-            found[source_of(task)] = float(means[task, main] - means[task, "source"])
-    return {source: gain for source, gain in found.items() if np.isfinite(gain)}
-
-
 def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
     """All numbers in the logs of all runs but the learning rate."""
-    logs = []
-    for run in runs:
-        log = pd.read_csv(existing(run.folder.log, run.made_by)).select_dtypes("number")
-        logs.append(pd.DataFrame(dict(zip(KEY, run, strict=False)), index=log.index).join(log))
-    return pd.concat(logs, ignore_index=True).drop(columns="lr", errors="ignore")
+    logs = {run[:3]: read_table(run.folder.log).select_dtypes("number") for run in runs}
+    return pd.concat(logs, names=KEY).reset_index(KEY).drop(columns="lr", errors="ignore")
 
 
 def conflation_table(runs: Sequence[Run]) -> pd.DataFrame:
     """How often each student predicts sidewalk as road and road as sidewalk, in percent of the labelled pixels."""
     rows = []
     for run in runs:
-        counts = np.array(read_json(existing(run.folder.evaluation.confusion, run.evaluated_by))["student"])
+        counts = np.array(read_json(run.folder.evaluation.confusion)["student"])
         rows.append((*run[:3], predicted_as(counts, "sidewalk", "road"), predicted_as(counts, "road", "sidewalk")))
     return pd.DataFrame(rows, columns=[*KEY, "sidewalk_called_road", "road_called_sidewalk"])
 
@@ -140,12 +116,7 @@ def published() -> pd.DataFrame:
     `evidence` is "secondary" where a third party's account of the paper was read, and "recalled" where the number comes
     from memory. The paper's own tables were not at hand.
     """
-    with files("dacs.reporting").joinpath("published.csv").open(encoding="utf-8") as stream:
-        return pd.read_csv(stream)
-
-
-def _metrics(run: Run) -> dict[str, Any]:
-    return dict(read_json(existing(run.folder.evaluation.metrics, run.evaluated_by)))
+    return pd.read_csv(Path(__file__).with_name("published.csv"))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -155,9 +126,10 @@ def _metrics(run: Run) -> dict[str, Any]:
 def similarity_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """Distance of the labelled source images to the target's validation images, by each of `MEASURES`."""
     rows = []
-    for source, target in (task.split("-") for task in tasks):
-        pair = _stats(prepared_domain(prepared, source).labelled), _stats(prepared_domain(prepared, target).measured)
-        rows += [(source, target, *found) for found in distances(*pair).items()]
+    for task in tasks:
+        source, _, target = _splits(prepared, task)
+        found = distances(read_json(source.stats), read_json(target.stats))
+        rows += [(source_of(task), target_of(task), *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"])
 
 
@@ -166,20 +138,16 @@ def distances(source: dict[str, Any], target: dict[str, Any]) -> dict[str, float
     colors = [np.array([split["image_mean"], split["image_std"]]) / 255 for split in (source, target)]
     found = dict.fromkeys(MEASURES, float("nan"))
     if "pixels" in target:
-        found["frequency"] = float(jensen_shannon(np.array(source["pixels"]), np.array(target["pixels"])))
-        found["layout"] = float(np.nanmean(jensen_shannon(np.array(source["rows16"]), np.array(target["rows16"]))))
+        found["frequency"] = float(jensen_shannon(source["pixels"], target["pixels"]))
+        found["layout"] = float(np.nanmean(jensen_shannon(source["rows16"], target["rows16"])))
         found["presence"] = float(np.abs(np.subtract(source["presence"], target["presence"])).mean())
     return found | {"color": float(np.abs(colors[0] - colors[1]).mean())}
 
 
-def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon distance of counts or shares along the first axis: 0 equal, 1 disjoint, NaN where one is empty.
-
-    >>> jensen_shannon(np.array([1, 0]), np.array([0, 2]))
-    np.float64(1.0)
-    """
+def jensen_shannon(first: Sequence[Any], second: Sequence[Any]) -> np.ndarray:
+    """Jensen-Shannon distance of counts or shares along the first axis: 0 equal, 1 disjoint, NaN where one is empty."""
     with np.errstate(invalid="ignore"):
-        p, q = p / p.sum(0), q / q.sum(0)
+        p, q = (np.array(counts) / np.sum(counts, axis=0) for counts in (first, second))
     bits = (rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum(0) / np.log(2)
     return np.sqrt(np.clip(bits, 0, None) / 2)  # scipy's jensenshannon is NaN where rounding makes it less than 0
 
@@ -187,38 +155,28 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def split_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """Number and size of the images of each prepared split that the tasks use."""
     rows = []
-    for domain in _domains(tasks):
-        found = prepared_domain(prepared, domain)
-        targets = [found.train, found.measured] if domain in map(target_of, tasks) else []
-        sources = [found.labelled] if domain in map(source_of, tasks) else []
-        for split in dict.fromkeys(targets + sources):
-            stats = _stats(split)
-            rows.append((domain, split.path.name, stats["frames"], *stats["size"]))
+    for split in dict.fromkeys(split for task in tasks for split in _splits(prepared, task)):
+        stats = read_json(split.stats)
+        rows.append((split.path.parent.name, split.path.name, stats["frames"], *stats["size"]))
     return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width"])
 
 
 def data_report_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """The data report of each domain as facts, with their names and counts; the meaning of a raw id is its class."""
-    rows = []
-    for domain in _domains(tasks):
-        rows += [(domain, *fact) for fact in _facts(read_json(prepared_domain(prepared, domain).data_report))]
+    rows: list[tuple[Any, ...]] = []
+    for domain in dict.fromkeys(domain for task in tasks for domain in task.split("-")):
+        found = read_json(PreparedDomain(prepared / domain).data_report)
+        rows += [(domain, fact, found[fact], None, None) for fact in ("summary", "origin", "layout")]
+        for fact, key in (("frames", "frames"), ("published", "published"), ("size", "sizes"), ("id", "ids")):
+            meanings = found["id_names"] if fact == "id" else {}
+            rows += [(domain, fact, name, count, meanings.get(name)) for name, count in found[key].items()]
+        rows += [
+            (domain, fact, name, None, None) for fact in ("absent", "dropped", "mended", "kept") for name in found[fact]
+        ]
     return pd.DataFrame(rows, columns=["domain", "fact", "name", "count", "meaning"]).astype({"count": "Int64"})
 
 
-def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str, int | None, str]]:
-    """Fact, name, count and meaning of each entry of a data report."""
-    for fact in ("summary", "origin", "layout"):
-        yield fact, found[fact], None, ""
-    for fact, key in (("frames", "frames"), ("published", "published"), ("size", "sizes"), ("id", "ids")):
-        for name, number in found[key].items():
-            yield fact, str(name), int(number), found["id_names"].get(name, "") if fact == "id" else ""
-    for fact in ("absent", "dropped", "mended", "kept"):
-        yield from ((fact, name, None, "") for name in found[fact])
-
-
-def _stats(split: PreparedSplit) -> dict[str, Any]:
-    return dict(read_json(existing(split.stats, f"dacs remap --domain {split.path.parent.name}")))
-
-
-def _domains(tasks: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(domain for task in tasks for domain in task.split("-")))
+def _splits(prepared: Path, task: str) -> tuple[PreparedSplit, PreparedSplit, PreparedSplit]:
+    """The labelled images of the source, and the images of the target for training and for evaluation."""
+    source, target = (PreparedDomain(prepared / domain) for domain in task.split("-"))
+    return source.labelled, target.train, target.measured
