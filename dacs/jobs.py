@@ -68,7 +68,7 @@ def _download_job(params: Params, domain: str, method: str) -> DownloadJob:
 
 def _remap_job(params: Params, domain: str, method: str) -> RemapJob:
     custom = params.domains.get(domain)
-    part = params.data.gta5_frames if domain == "gta5" else "all"
+    part = params.data.gta5_frames if params.data.gta5_frames in dataset_of(params, domain).parts else "all"
     size = custom.size if custom else params.remap.sizes[domain]
     remap = params.remap
     return RemapJob(domain=domain, size=size, resample=remap.resample, images=remap.images, custom=custom, part=part)
@@ -83,8 +83,7 @@ def run_settings(params: Params, domain: str, method: str) -> RunSettings:
 
 
 def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:
-    custom = params.domains.get(domain)
-    absent = custom.absent if custom else []
+    absent = list(dataset_of(params, domain).absent)
     evaluate = params.evaluate.model_dump()
     return EvaluateJob(**evaluate, frames=params.figures.frames, absent=absent, device=params.loop.device)
 

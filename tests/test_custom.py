@@ -15,12 +15,12 @@ from dacs.settings import CustomDomain, RemapJob
 
 IDS = {"0": "road", "3": "car", "9": "ignore"}
 COLORS = {"128,64,128": "road", "0, 0, 142": "car", "0,0,0": "ignore"}
+FILES = {"images": "{}/images/**/*.jpg", "labels": "{}/masks/**/*_mask.png"}
 
 
 def table(folder: Path, classes: dict[str, str], **changes: Any) -> CustomDomain:
     """Labelled training frames below a folder, with changes; {} in a pattern stands for the folder."""
-    files = {"images": "{}/images/**/*.jpg", "labels": "{}/masks/**/*_mask.png"}
-    content = {"train": files, "classes": classes, "size": (8, 12)} | changes
+    content = {"train": FILES, "classes": classes, "size": (8, 12)} | changes
     for split in {"train", "val"} & content.keys():
         content[split] = {kind: pattern.format(folder) for kind, pattern in content[split].items()}
     return CustomDomain.model_validate(content)
@@ -61,41 +61,37 @@ def test_sequences_keep_their_names_apart(tmp_path: Path) -> None:
     assert all(frame.label and frame.name.split("_")[0] in str(frame.label) for frame in found)
 
 
-def test_a_domain_without_labels_is_prepared_without_labels(tmp_path: Path) -> None:
-    write(tmp_path, "0001", np.zeros((8, 12), np.uint8))
-    prepare(table(tmp_path, {}, train={"images": "{}/images/*.jpg"}, absent=["train"]), tmp_path / "out")
-    assert (tmp_path / "out/train/index.csv").read_text() == "image\nimages/0001.png\n"
-    assert not (tmp_path / "out/oracle").exists()
-    found = read_json(tmp_path / "out/data_report.json")
-    assert (found["origin"], found["summary"], found["absent"]) == ("custom", "read whole", ["train"])
-    assert (found["labelled_split"], found["measured_split"]) == ("train", "train")
-
-
-def test_validation_frames_keep_their_full_labels(tmp_path: Path) -> None:
+def test_what_is_prepared_follows_from_where_labels_are(tmp_path: Path) -> None:
     write(tmp_path, "0001", np.zeros((16, 24), np.uint8))
-    files = {"images": "{}/images/*.jpg", "labels": "{}/masks/*_mask.png"}
-    prepare(table(tmp_path, IDS, train=files, val=files), tmp_path / "out")
-    with Image.open(tmp_path / "out/val/full/0001.png") as full:
+    unlabelled = table(tmp_path, {}, train={"images": FILES["images"]}, absent=["train"])
+    whole = table(tmp_path, IDS, val=FILES)
+    headers = {"train": "image", "val": "image,label,full", "oracle": "image,label"}
+    for name, custom, indices, roles in (
+        ("unlabelled", unlabelled, {"train": "image"}, ("train", "train")),
+        ("whole", whole, headers, ("oracle", "val")),
+    ):
+        prepare(custom, tmp_path / name)
+        found = {path.parent.name: path.read_text().splitlines()[0] for path in tmp_path.glob(f"{name}/*/index.csv")}
+        report = read_json(tmp_path / name / "data_report.json")
+        assert (found, (report["labelled_split"], report["measured_split"])) == (indices, roles)
+        assert (report["origin"], report["summary"], report["absent"]) == ("custom", "read whole", custom.absent)
+    with Image.open(tmp_path / "whole/val/full/0001.png") as full:
         assert full.size == (24, 16)
-    found = read_json(tmp_path / "out/data_report.json")
-    assert (found["labelled_split"], found["measured_split"]) == ("oracle", "val")
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "error", "words"),
+    ("files", "words"),
     [
-        ("{}/none/*.jpg", "", RunFailed, "no file matches"),
-        ("{}/images/*.jpg", "{}/masks/0001*.png", RunFailed, "no partner"),
-        ("{}/images/0001.jpg", "", BadRequest, "no wildcard"),
+        ({"images": "{}/none/*.jpg"}, "no file matches"),
+        (FILES | {"labels": "{}/masks/0001*.png"}, "no partner"),
+        ({"images": "{}/images/0001.jpg"}, "no wildcard"),
     ],
 )
-def test_patterns_that_find_too_little_are_named(
-    images: str, labels: str, error: type[Exception], words: str, tmp_path: Path
-) -> None:
+def test_patterns_that_find_too_little_are_named(files: dict[str, str], words: str, tmp_path: Path) -> None:
     for number in (1, 2):
         write(tmp_path, f"000{number}", np.zeros((8, 12), np.uint8))
-    with pytest.raises(error, match=words):
-        find_custom("fleet", table(tmp_path, IDS, train={"images": images, "labels": labels}))
+    with pytest.raises((RunFailed, BadRequest), match=words):
+        find_custom("fleet", table(tmp_path, IDS, train=files))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +113,10 @@ def test_what_the_table_does_not_know_is_named_with_its_file(
     assert not [*tmp_path.glob("out/*/index.csv")]
 
 
-def test_a_colour_above_255_is_a_bad_request(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"domains\.fleet\.classes: a colour has parts above 255"):
-        find_custom("fleet", table(tmp_path, {"128,64,256": "road"}))
+@pytest.mark.parametrize("key", ["128,64,256", "256"])
+def test_a_number_above_255_is_a_bad_request(key: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"domains\.fleet\.classes: .* above 255"):
+        find_custom("fleet", table(tmp_path, {key: "road"}))
 
 
 def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:

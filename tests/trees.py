@@ -28,7 +28,6 @@ def write_image(path: Path, rng: np.random.Generator, size: tuple[int, int]) -> 
 
 def write_palette(path: Path, label: np.ndarray) -> None:
     """GTA5: a palette of 35 colours, several of them equal, as in the real files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label)
     image.putpalette([0, 0, 0] * 4 + [channel for index in range(31) for channel in (index * 8, 90, 255 - index)])
     image.save(path)
@@ -36,7 +35,6 @@ def write_palette(path: Path, label: np.ndarray) -> None:
 
 def write_red16(path: Path, label: np.ndarray) -> None:
     """SYNTHIA: 16 bits, class in red, instance in green; put together by hand, so that no library's habits enter."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     wide = label.astype(">u2")
     rows = np.dstack([wide, (wide * 37) % 977, np.zeros_like(wide)]).astype(">u2")
     filtered = b"".join(b"\0" + row.tobytes() for row in rows)  # filter 0: as it is
@@ -52,7 +50,6 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 def write_gray(path: Path, label: np.ndarray) -> None:
     """Cityscapes' labelIds, with the instance ids and colours that are beside them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(label).save(path)
     Image.fromarray(label.astype(np.uint16) * 1000).save(str(path).replace("labelIds", "instanceIds"))
 
@@ -85,6 +82,7 @@ def write_tree(
         for number in range(1, frames + 1):
             image, label = paths(domain, raw, split, number)
             write_image(image, rng, size)
+            label.parent.mkdir(parents=True, exist_ok=True)
             written[label.name] = ids(rng, size, max(RAW_IDS[domain]))
             WRITE_LABEL[domain](label, written[label.name])
     return written

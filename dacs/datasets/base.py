@@ -9,8 +9,6 @@ from dacs.datasets.decode import Decode, listing
 from dacs.datasets.storage import File
 from dacs.errors import RunFailed
 
-PUBLISHED = ("download", "folder")  # origins of copies of which published facts must hold
-
 
 class Frame(NamedTuple):
     """An image and its label, under the name that both keep when they are prepared."""
@@ -33,7 +31,7 @@ class Defect(NamedTuple):
 
     first: int
     last: int
-    remedy: Literal["drop", "mend", "keep"]  # left out; label resized to its image; used as it is and reported
+    remedy: Literal["dropped", "mended", "kept"]  # left out; label resized to its image; used as it is and reported
     description: str
 
 
@@ -64,11 +62,6 @@ class Part(NamedTuple):
     names: Callable[[Sequence[Path]], frozenset[str]]  # folders that may hold its list → names of its frames
 
 
-def every_member(name: str) -> bool:
-    """Whether to unpack a member of an archive: each one."""
-    return True
-
-
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
     """One data set. Sizes are height, width in pixels."""
@@ -85,7 +78,6 @@ class DataSet:
     image_end: str = ".png"  # this end of images
     label_end: str = ".png"  # or this one of labels
     splits: dict[str, str]  # raw split → prepared split that is given its labels; "": it has none
-    full: frozenset[str] = frozenset()  # splits whose labels are kept at full size too
 
     decode: Decode
     train_ids: dict[int, int]  # raw id → train id; any other id is a fault
@@ -99,7 +91,11 @@ class DataSet:
 
     archives: tuple[Archive, ...] = ()
     terms: Terms | None = None
-    unpack_member: Callable[[str], bool] = every_member  # whether a member of an archive is needed
+    unneeded: tuple[str, ...] = ()  # how members of archives start that are not unpacked
+
+    def unpack_member(self, name: str) -> bool:
+        """Whether a member of an archive is needed."""
+        return not name.startswith(self.unneeded)
 
     @property
     def is_target(self) -> bool:
@@ -125,22 +121,23 @@ class DataSet:
 class Raw(NamedTuple):
     """A data set as it was found."""
 
-    dataset: DataSet
+    dataset: DataSet  # with the decoder of the labels that are here
     root: Path
-    origin: str  # world, download, folder or custom; "": no manifest says it
+    origin: str  # world, download, folder or custom
     layout: str  # for people
-    decode: Decode  # of the labels as they are here
     frames: dict[str, list[Frame]]  # usable ones by split, in the order of their names
     defects: dict[str, Defect]  # known defects of frames that are here, by name
+    sizes: frozenset[tuple[int, int]] = frozenset()  # that images must have: height, width in pixels; empty: any
 
 
-def pair(where: str, images: dict[str, File], labels: dict[str, File]) -> list[Frame]:
-    """Frames in the order of their names. Raises RunFailed listing the files that have no partner."""
-    alone = [f"{file}: image without label" for key, file in images.items() if key not in labels]
-    alone += [f"{file}: label without image" for key, file in labels.items() if key not in images]
+def pair(where: str, images: dict[str, File], labels: dict[str, File] | None) -> list[Frame]:
+    """Frames in the order of their names; labels None: unlabelled. Raises RunFailed listing files without partner."""
+    partners = images if labels is None else labels
+    alone = [f"{file}: image without label" for key, file in images.items() if key not in partners]
+    alone += [f"{file}: label without image" for key, file in partners.items() if key not in images]
     if alone:
         raise RunFailed(
-            listing(f"{where}: {len(alone)} files have no partner", alone)
+            listing(f"{where}: {len(alone)} files have no partner", sorted(alone))
             + "\nAdd the missing files, or remove these; an interrupted unpacking leaves such pairs."
         )
-    return sorted(Frame(Path(key).name, file, labels[key]) for key, file in images.items())
+    return sorted(Frame(Path(key).name, file, labels[key] if labels else None) for key, file in images.items())

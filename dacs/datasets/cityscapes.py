@@ -28,7 +28,6 @@ DATASET = DataSet(
     image_end="_leftImg8bit.png",
     label_end="_gtFine_labelIds.png",
     splits={"train": "oracle", "val": "val"},  # adaptation must not see the labels of the training images
-    full=frozenset({"val"}),
     decode=partial(decode_ids, modes=("L",)),
     train_ids={label.id: label.train_id for label in KNOWN},
     id_names={label.id: label.name for label in KNOWN},

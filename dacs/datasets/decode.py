@@ -1,13 +1,11 @@
-"""From the bytes of one file to pixels, never through a colour conversion, and never from a part of a file.
-
-Whatever breaks the contract of the data is reported with file and cause.
-"""
+"""From the bytes of one whole file to pixels; whatever breaks the contract of the data is reported with the file."""
 
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +18,9 @@ PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"  # signature; the
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 LISTED = 10  # faults written out; the rest are counted
 UNREADABLE = (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError)  # what decoders raise
+TO_RGB = {(): cv2.COLOR_GRAY2RGB, (3,): cv2.COLOR_BGR2RGB, (4,): cv2.COLOR_BGRA2RGB}  # by channels
 Decode = Callable[[bytes], np.ndarray]  # bytes of a label file → raw ids: uint8 of shape (height, width)
+T = TypeVar("T")
 
 
 class BadFrame(RunFailed):
@@ -28,47 +28,37 @@ class BadFrame(RunFailed):
 
 
 def read_whole(file: File) -> bytes:
-    """The bytes of a whole PNG or JPEG. Raises BadFrame for one that is truncated or damaged, as far as it can tell.
+    """The bytes of a PNG all of whose chunks are whole, or of a JPEG with its end mark. Raises BadFrame otherwise.
 
-    Decoders differ in what they accept of a truncated file (some fill the rest with gray), so that is not left to
-    them: of a PNG every chunk is checked, of a JPEG the end mark.
+    Decoders accept some truncated files, and fill the rest with gray.
     """
     try:
         content = file.read()
-        if content.startswith(PNG):
-            whole = content.rfind(PNG_END) > 0  # which Pillow does not look at
-            if whole:
-                with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-                    image.verify()
-        elif content.startswith(JPEG):
-            whole = JPEG_END in content[-64:]
-        else:
-            raise BadFrame(f"{file}: neither a PNG nor a JPEG ({len(content)} bytes)")
+        if content.startswith(PNG) and PNG_END in content:
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                image.verify()  # every chunk but the last
+            return content
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise BadFrame(f"{file}: cannot be read, or is damaged ({error})") from error
-    if not whole:
-        raise BadFrame(f"{file}: truncated image ({len(content)} bytes)")
-    return content
+    if content.startswith(JPEG) and JPEG_END in content[-64:]:
+        return content
+    raise BadFrame(f"{file}: truncated, or neither a PNG nor a JPEG ({len(content)} bytes)")
 
 
-def decode_file(file: File | Path, content: bytes, decode: Decode) -> np.ndarray:
-    """The pixels of a file's content; whatever the decoder raises is reported with the path."""
+def decode_file(file: File | Path, content: bytes, decode: Callable[[bytes], T]) -> T:
+    """What `decode` makes of a file's content; whatever it raises is reported with the path."""
     try:
         return decode(content)
-    except BadFrame as error:
+    except (BadFrame, *UNREADABLE) as error:
         raise BadFrame(f"{file}: {error}") from error
-    except UNREADABLE as error:
-        raise BadFrame(f"{file}: unreadable image ({error})") from error
 
 
 def decode_image(content: bytes) -> np.ndarray:
     """A photograph as RGB: uint8 of shape (height, width, 3); an alpha channel is dropped, gray is tripled."""
     pixels = decode_unchanged(content)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if pixels.dtype != np.uint8:
-        raise BadFrame(f"an 8-bit colour image was expected, found {pixels.dtype} and {channels} channels")
-    conversion = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
-    return np.asarray(cv2.cvtColor(pixels, conversion))
+        raise BadFrame(f"an 8-bit image was expected, found {pixels.dtype}")
+    return np.asarray(cv2.cvtColor(pixels, TO_RGB[pixels.shape[2:]]))
 
 
 def decode_unchanged(content: bytes) -> np.ndarray:
@@ -83,9 +73,7 @@ def decode_ids(content: bytes, modes: tuple[str, ...] = ("L", "P")) -> np.ndarra
     """8-bit ids: gray values (mode L) or indices of a palette (P), whose colours are for viewers only."""
     with Image.open(io.BytesIO(content)) as image:
         if image.mode not in modes:
-            raise BadFrame(
-                f"ids were expected, in mode {' or '.join(modes)}, found mode {image.mode}: a converted copy?"
-            )
+            raise BadFrame(f"ids were expected, in mode {' or '.join(modes)}, found {image.mode}: a converted copy?")
         return np.asarray(image)
 
 
@@ -94,19 +82,19 @@ def decode_palette(content: bytes) -> np.ndarray:
     return decode_ids(content, ("P",))
 
 
-def decode_colors(content: bytes, colors: tuple[tuple[int, ...], ...]) -> np.ndarray:
+def decode_colors(content: bytes, colors: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Labels that are painted: the id of a pixel is the index of its colour in `colors`."""
     with Image.open(io.BytesIO(content)) as image:
         if image.mode not in ("RGB", "RGBA", "P"):
             raise BadFrame(f"a colour image was expected, found mode {image.mode}: or are these ids?")
-        found = _packed(np.asarray(image.convert("RGB"), np.int32))
-    known = _packed(np.array(colors, np.int32))
+        pixels = np.array(image.convert("RGB").convert("RGBA"))
+    found = pixels.view(np.uint32)[..., 0]  # a colour as one number
+    known = np.array([(*color, 255) for color in colors], np.uint8).view(np.uint32)[:, 0]
     order = np.argsort(known)
     index = order[np.searchsorted(known, found, sorter=order).clip(max=len(known) - 1)]
-    unknown = known[index] != found
-    if unknown.any():
-        color = int(found[unknown][0])
-        raise BadFrame(f"colour {color >> 16},{color >> 8 & 255},{color & 255} is not in the table of classes")
+    unknown = pixels[known[index] != found]
+    if len(unknown):
+        raise BadFrame(f"colour {','.join(map(str, unknown[0, :3]))} is not in the table of classes")
     return index.astype(np.uint8)
 
 
@@ -115,11 +103,3 @@ def listing(heading: str, faults: Iterable[str]) -> str:
     faults = list(faults)
     rest = [f"… and {len(faults) - LISTED} more, {len(faults)} in all"] if len(faults) > LISTED else []
     return "\n  ".join([f"{heading}:", *faults[:LISTED], *rest])
-
-
-def _packed(colors: np.ndarray) -> np.ndarray:
-    """Each colour as one number."""
-    return np.asarray(colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2])
-
-
-read_png = read_whole  # old name, until dacs.loading.split has moved; to be deleted

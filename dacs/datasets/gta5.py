@@ -14,28 +14,22 @@ FRAMES = 24966
 PARTS = {"train": 12403, "val": 6382, "test": 6181}  # frames in each part of the official split
 SINGLE_CLASS = ((12160, 12160), (12166, 12167), (12191, 12193), (12195, 12195), (12202, 12208), (19993, 19993))
 SERVER = "https://download.visinf.tu-darmstadt.de/data/from_games"
-AGAIN = "Take it out of read_mapping.zip again."
 
 
 def official_split(path: Path) -> dict[str, frozenset[int]]:
-    """Numbers of the frames in each part of the official split, from split.mat (trainIds, valIds, testIds).
-
-    Raises RunFailed where the file is missing, or does not divide the 24,966 frames as published.
-    """
+    """Numbers of the frames in each part of the official split. Raises RunFailed unless the file is as published."""
     from scipy.io import loadmat  # half a second, and only this setting needs it
 
-    if not path.exists():
-        raise RunFailed(
-            f"{path}: not found; it lists the official split of GTA5.\nPut it there; it is in read_mapping.zip."
-        )
     try:
         content = loadmat(path)
         parts = {part: frozenset(np.ravel(content[f"{part}Ids"]).astype(int).tolist()) for part in PARTS}
+        counts = {part: len(numbers) for part, numbers in parts.items()}
+        if counts != PARTS or frozenset().union(*parts.values()) != frozenset(range(1, FRAMES + 1)):
+            raise ValueError(f"parts of {counts} frames, {PARTS} are published")
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise RunFailed(f"{path}: not the split of GTA5 ({error}).\n{AGAIN}") from error
-    counts = {part: len(numbers) for part, numbers in parts.items()}
-    if counts != PARTS or frozenset().union(*parts.values()) != frozenset(range(1, FRAMES + 1)):
-        raise RunFailed(f"{path}: parts of {counts} frames, {PARTS} are published.\n{AGAIN}")
+        raise RunFailed(
+            f"{path}: not found, or not the official split of GTA5 ({error}).\nTake it out of read_mapping.zip."
+        ) from error
     return parts
 
 
@@ -46,7 +40,6 @@ def _official_frames(folders: Sequence[Path]) -> frozenset[str]:
 
 
 # For each of ten parts: bytes and md5 of its images, bytes and md5 of its labels.
-# fmt: off
 _ARCHIVES = (
     (6138548997, "df782cbb9e056cc03f8b3f5e7a3d1cd5", 72621271, "a2d03ee57f3d4d969327819a4eb9e1d1"),
     (6153637593, "233c5b06c363a91e007f533c7311cd27", 75348189, "c2533d8d56e9f7326f3c2edf41a12abc"),
@@ -59,14 +52,13 @@ _ARCHIVES = (
     (6165923713, "af228410795b55cfe50998d2e4383cd6", 74922466, "be4d12aa8332187c16dbb9e8c03fbb49"),
     (5703682618, "d0f1b7de0d89f031f7144c58550c1b71", 71901440, "7bbf29aeb473880109d28f6a7f04a48a"),
 )
-# fmt: on
 MAPPING = Archive("read_mapping.zip", f"{SERVER}/code/read_mapping.zip", None, "", 10**7, "", "official split")
 
 
-def _archive(part: int, kind: str, size: int, md5: str, content: str) -> Archive:
+def _archive(part: int, kind: str, size: int, md5: str) -> Archive:
     name = f"{part:02d}_{kind}.zip"
     limit = size * 5 // 4  # PNG does not compress
-    return Archive(name, f"{SERVER}/data/{name}", size, f"md5:{md5}", limit, "", f"{content}; part {part} of 10")
+    return Archive(name, f"{SERVER}/data/{name}", size, f"md5:{md5}", limit, "", f"{kind}, part {part} of 10")
 
 
 DATASET = DataSet(
@@ -81,23 +73,19 @@ DATASET = DataSet(
     train_ids={label.id: label.train_id for label in LABELS},
     id_names={label.id: label.name for label in LABELS},
     published={"train": FRAMES},
-    sizes=frozenset({(1052, 1914), (1046, 1914)}),
-    exact=False,  # only one source says that there are no others
+    sizes=frozenset({(1052, 1914), (1046, 1914)}),  # not exact: only one source says that there are no others
     defects=(
-        Defect(15188, 15188, "drop", "image all white and half the size"),
-        Defect(17705, 17705, "drop", "image all black and half the size"),
-        Defect(20801, 20860, "mend", "label of another size than its image"),
-        Defect(15617, 15617, "keep", "one class over the whole label"),
-        *(Defect(first, last, "keep", "label of a single class") for first, last in SINGLE_CLASS),
+        Defect(15188, 15188, "dropped", "image all white and half the size"),
+        Defect(17705, 17705, "dropped", "image all black and half the size"),
+        Defect(20801, 20860, "mended", "label of another size than its image"),
+        Defect(15617, 15617, "kept", "one class over the whole label"),
+        *(Defect(first, last, "kept", "label of a single class") for first, last in SINGLE_CLASS),
     ),
     parts={"official": Part((MAPPING,), _official_frames)},
     archives=tuple(
-        archive
-        for part, (size, md5, label_size, label_md5) in enumerate(_ARCHIVES, 1)
-        for archive in (
-            _archive(part, "images", size, md5, "photographs as PNG"),
-            _archive(part, "labels", label_size, label_md5, "labels as palette PNG"),
-        )
+        _archive(part, kind, size, md5)
+        for part, row in enumerate(_ARCHIVES, 1)
+        for kind, (size, md5) in (("images", row[:2]), ("labels", row[2:]))
     ),
     terms=Terms(
         "Playing for Data (GTA5)",

@@ -1,4 +1,4 @@
-"""The table of published data sets: each module of this package is a row, but for the generic ones.
+"""The table of published data sets: the `DATASET` of each module of this package that has one.
 
 A row may also be added at run time: `DATASETS["kitti"] = DataSet(name="kitti", …)`.
 """
@@ -12,7 +12,6 @@ from dacs.datasets.custom import describe
 from dacs.errors import BadRequest, nearest
 from dacs.settings import CustomDomain
 
-GENERIC = ("base", "custom", "decode", "find", "registry", "storage")
 DATASETS: dict[str, DataSet] = {}
 MODULES: dict[str, str] = {}  # data set → the module that its row is in
 
@@ -26,7 +25,6 @@ def dataset(name: str, custom: CustomDomain | None = None) -> DataSet:
     return DATASETS[name]
 
 
-for _module in pkgutil.iter_modules(dacs.datasets.__path__):
-    if _module.name not in GENERIC:
-        _row = import_module(f"dacs.datasets.{_module.name}").DATASET
-        DATASETS[_row.name], MODULES[_row.name] = _row, f"dacs.datasets.{_module.name}"
+for _module in pkgutil.iter_modules(dacs.datasets.__path__, "dacs.datasets."):
+    if _row := getattr(import_module(_module.name), "DATASET", None):
+        DATASETS[_row.name], MODULES[_row.name] = _row, _module.name

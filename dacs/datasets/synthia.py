@@ -1,18 +1,14 @@
 """SYNTHIA-RAND-CITYSCAPES: rendered frames with a table of classes of their own."""
 
-import io
-
 import numpy as np
-from PIL import Image
 
 from dacs.datasets.base import Archive, DataSet, Layout, Terms
-from dacs.datasets.decode import BadFrame, decode_unchanged
+from dacs.datasets.decode import BadFrame, decode_ids, decode_unchanged
 from dacs.labels import IGNORE, LABELS
 
 RAR = "SYNTHIA_RAND_CITYSCAPES.rar"
 LANE_MARKING = 22  # 1.4 % of its pixels, ignored by all but CRST
 KNOWN = {label.synthia_id: label for label in LABELS if label.synthia_id is not None}
-TRAIN_IDS = {raw: label.train_id for raw, label in KNOWN.items()} | {LANE_MARKING: IGNORE}
 
 
 def decode_red16(content: bytes) -> np.ndarray:
@@ -22,34 +18,23 @@ def decode_red16(content: bytes) -> np.ndarray:
     bits, blue first.
     """
     pixels = decode_unchanged(content)
-    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if pixels.dtype != np.uint16 or pixels.shape[2:] != (3,):
         raise BadFrame(
-            f"16 bits and 3 channels were expected, found {pixels.dtype} and {channels}: "
-            f"take GT/LABELS of SYNTHIA-RAND-CITYSCAPES, not GT/COLOR and not a converted copy"
+            f"16 bits and 3 channels were expected, found {pixels.dtype} of shape {pixels.shape}: "
+            "take GT/LABELS of SYNTHIA-RAND-CITYSCAPES, not GT/COLOR and not a converted copy"
         )
-    return _checked(pixels[..., 2])
+    return _raw_ids(pixels[..., 2])
 
 
 def decode_single(content: bytes) -> np.ndarray:
     """Raw ids as third parties re-encode them: one channel, 8 or 16 bits (synthia_mapped_to_cityscapes)."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode not in ("L", "P", "I;16", "I"):
-            raise BadFrame(f"one channel of ids was expected, found mode {image.mode}: take the original GT/LABELS")
-        return _checked(np.asarray(image))
+    return _raw_ids(decode_ids(content, ("L", "P", "I;16", "I")))
 
 
-def _checked(ids: np.ndarray) -> np.ndarray:
-    highest, allowed = int(ids.max()), max(TRAIN_IDS)
-    if highest > allowed:
-        raise BadFrame(f"id {highest} is outside the table (0..{allowed})")
-    if highest == 0:
+def _raw_ids(ids: np.ndarray) -> np.ndarray:
+    if not ids.any():
         raise BadFrame("every pixel is class 0 (void), as an 8-bit reader leaves it: take the original GT/LABELS")
-    return ids.astype(np.uint8)
-
-
-def _needed(member: str) -> bool:
-    return not member.startswith(("RAND_CITYSCAPES/Depth/", "RAND_CITYSCAPES/GT/COLOR/"))
+    return ids.clip(max=255).astype(np.uint8)  # what is above 255 is outside the table in any case
 
 
 DATASET = DataSet(
@@ -66,7 +51,7 @@ DATASET = DataSet(
     frame=r"\d{7}",
     splits={"train": "train"},
     decode=decode_red16,
-    train_ids=TRAIN_IDS,
+    train_ids={raw: label.train_id for raw, label in KNOWN.items()} | {LANE_MARKING: IGNORE},
     id_names={raw: label.name for raw, label in KNOWN.items()} | {LANE_MARKING: "lane marking"},
     published={"train": 9400},
     sizes=frozenset({(760, 1280)}),
@@ -78,5 +63,5 @@ DATASET = DataSet(
         "Said to be under CC BY-NC-SA 3.0: name the authors, nothing commercial, share changes alike. This was read at"
         " second hand, so read the README in the archive.",
     ),
-    unpack_member=_needed,
+    unneeded=("RAND_CITYSCAPES/Depth/", "RAND_CITYSCAPES/GT/COLOR/"),
 )

@@ -2,63 +2,42 @@
 
 import hashlib
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from dacs.datasets.base import Frame
-from dacs.datasets.decode import BadFrame, Decode, decode_file, decode_image, read_whole
+from dacs.datasets.base import Frame, Raw
+from dacs.datasets.decode import BadFrame, decode_file, decode_image, read_whole
 from dacs.files import write_bytes
-from dacs.prepare.pixels import (
-    BANDS,
-    ENCODE,
-    count_bands,
-    count_colors,
-    count_values,
-    nearest,
-    png_of_label,
-    resize,
-    train_ids,
-)
-
-
-class FrameSettings(NamedTuple):
-    """What all frames of a domain share."""
-
-    size: tuple[int, int]  # height, width in pixels
-    resample: str
-    images: str  # png or ppm
-    decode: Decode
-    train_ids: dict[int, int]
-    sizes: frozenset[tuple[int, int]]  # that raw images may have; empty: any
+from dacs.prepare import pixels
+from dacs.settings import RemapJob
 
 
 class FrameJob(NamedTuple):
     """One frame to prepare."""
 
-    name: str  # split/name
-    raw: Frame
-    mend: bool  # whether its label is known to be of another size
+    split: str
+    frame: Frame
     files: tuple[Path, ...]  # to write: the image, its label, the label at full size; or fewer
     earlier: dict[str, Any] | None  # what an interrupted run noted about it
 
 
 class PreparedFrame(NamedTuple):
-    """One prepared frame: where it came from, and its exact counts."""
+    """What was made of one frame, and its exact counts."""
 
-    note: dict[str, Any]  # frame, sha256 of its raw and of its prepared files, what its raw files were like
+    note: dict[str, Any]  # frame; sha256 of its raw and of its made files; size of the image; pixels of each raw id
     colors: np.ndarray  # int64 of shape (3, 256): pixels of each value in each channel
     bands: np.ndarray  # int64 of shape (16, 256): pixels of each train id in each horizontal band
 
 
-def prepare_frame(settings: FrameSettings, job: FrameJob) -> PreparedFrame | str:
+def prepare_frame(job: RemapJob, raw: Raw, frame_job: FrameJob) -> PreparedFrame | str:
     """Write the files of one frame, or say in one line what is wrong with it."""
     try:
-        contents = [read_whole(file) for file in job.raw[1:] if file]
-        digests = [sha256(content) for content in contents]
-        return _reuse(job, digests) or _convert(settings, job, contents, digests)
+        contents = [read_whole(file) for file in (frame_job.frame.image, frame_job.frame.label) if file]
+        return _reuse(frame_job, contents) or _convert(job, raw, frame_job, contents)
     except BadFrame as fault:
         return str(fault)
 
@@ -68,55 +47,49 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _reuse(job: FrameJob, digests: list[str]) -> PreparedFrame | None:
+def _reuse(frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame | None:
     """What an interrupted run made of the same raw bytes, if its files are still as it noted."""
-    if job.earlier is None or job.earlier["raw"] != digests or not all(path.exists() for path in job.files):
+    note = frame_job.earlier
+    if note is None:
         return None
-    contents = [path.read_bytes() for path in job.files]
-    if [sha256(content) for content in contents] != job.earlier["made"]:
+    made = [path.read_bytes() for path in frame_job.files if path.exists()]
+    if [list(map(sha256, contents)), list(map(sha256, made))] != [note["raw"], note["made"]]:
         return None
-    image, *labels = (Image.open(io.BytesIO(content)) for content in contents[:2])
-    return _counted(job.earlier, image, np.asarray(labels[0]) if labels else None)
+    image, *labels = (Image.open(io.BytesIO(content)) for content in made[:2])
+    return _with_counts(note, image, np.asarray(labels[0]) if labels else None)
 
 
-def _convert(settings: FrameSettings, job: FrameJob, contents: list[bytes], digests: list[str]) -> PreparedFrame:
-    pixels = decode_file(job.raw.image, contents[0], decode_image)
-    size = pixels.shape[:2]
-    if settings.sizes and size not in settings.sizes:
-        expected = " or ".join(f"{width}x{height}" for height, width in sorted(settings.sizes))
-        raise BadFrame(f"{job.raw.image}: is {size[1]}x{size[0]}, {expected} is published")
-    image, label = resize(pixels, settings.size, settings.resample), None
-    note = {"frame": job.name, "raw": digests, "size": list(size), "ids": {}, "mended": False}
-    encoded = [ENCODE[settings.images](image)]
-    if job.raw.label:
-        whole, seen = _train_ids(settings, job, contents[1], size)
-        label = nearest(whole, settings.size)
-        encoded += [png_of_label(ids) for ids in (label, whole)[: len(job.files) - 1]]
-        note |= seen
-    for path, content in zip(job.files, encoded, strict=True):
+def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame:
+    frame, label = frame_job.frame, None
+    photo = decode_file(frame.image, contents[0], decode_image)
+    size = (len(photo), len(photo[0]))
+    if raw.sizes and size not in raw.sizes:
+        expected = " or ".join(map(pixels.size_text, sorted(raw.sizes)))
+        raise BadFrame(f"{frame.image}: is {pixels.size_text(size)}, {expected} is published")
+    image = pixels.resize(photo, job.size, job.resample)
+    made, raw_ids = [pixels.ENCODE[job.images](image)], dict[str, int]()
+    if frame.label:
+        whole, raw_ids = decode_file(frame.label, contents[1], partial(_read_label, raw, frame, size))
+        label = pixels.nearest(whole, job.size)
+        made += [pixels.png_of_label(ids) for ids in (label, whole)[: len(frame_job.files) - 1]]
+    for path, content in zip(frame_job.files, made, strict=True):
         write_bytes(path, content)
-    return _counted(note | {"made": [sha256(content) for content in encoded]}, image, label)
+    digests = {"raw": list(map(sha256, contents)), "made": list(map(sha256, made))}
+    note = {"frame": f"{frame_job.split}/{frame.name}", **digests, "size": pixels.size_text(size), "ids": raw_ids}
+    return _with_counts(note, image, label)
 
 
-def _train_ids(
-    settings: FrameSettings, job: FrameJob, content: bytes, size: tuple[int, ...]
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Train ids at full size, and what the label was like."""
-    file = job.raw.label or job.raw.image
-    label = decode_file(file, content, settings.decode)
-    mended = job.mend and label.shape != size
-    if mended:
-        label = nearest(label, (size[0], size[1]))
+def _read_label(raw: Raw, frame: Frame, size: tuple[int, int], content: bytes) -> tuple[np.ndarray, dict[str, int]]:
+    """Train ids at the size of the image, and how many pixels have each raw id."""
+    label = raw.dataset.decode(content)
+    if frame.name in raw.defects and raw.defects[frame.name].remedy == "mended":
+        label = pixels.nearest(label, size)
     if label.shape != size:
-        raise BadFrame(f"{file}: is {label.shape[1]}x{label.shape[0]}, its image {job.raw.image} {size[1]}x{size[0]}")
-    try:
-        mapped = train_ids(label, settings.train_ids)
-    except ValueError as error:
-        raise BadFrame(f"{file}: {error}") from error
-    counts = count_values(label)
-    return mapped, {"ids": {int(key): int(counts[key]) for key in np.flatnonzero(counts)}, "mended": mended}
+        raise BadFrame(f"is {pixels.size_text(label.shape)}, its image {frame.image} {pixels.size_text(size)}")
+    counts = {str(raw_id): count for raw_id, count in enumerate(pixels.count_values(label).tolist()) if count}
+    return pixels.train_ids(label, raw.dataset.train_ids), counts
 
 
-def _counted(note: dict[str, Any], image: Image.Image, label: np.ndarray | None) -> PreparedFrame:
-    bands = np.zeros((BANDS, 256), np.int64) if label is None else count_bands(label)
-    return PreparedFrame(note, count_colors(image), bands)
+def _with_counts(note: dict[str, Any], image: Image.Image, label: np.ndarray | None) -> PreparedFrame:
+    bands = np.zeros((pixels.BANDS, 256), np.int64) if label is None else pixels.count_bands(label)
+    return PreparedFrame(note, np.array(image.histogram(), np.int64).reshape(3, 256), bands)

@@ -1,6 +1,7 @@
 """Labels and images at training resolution, and the bytes they are kept as. Arrays in, arrays or bytes out."""
 
 import io
+from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
@@ -10,24 +11,21 @@ from PIL import Image
 from dacs.labels import palette
 
 BANDS = 16  # horizontal bands of the statistics, top to bottom
-RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
-UNKNOWN = 254  # stands for an id outside the table between look-up and error
 
 
 def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
     """Train ids of raw ids (both uint8, same shape). Raises ValueError naming the ids outside the table."""
-    lookup = np.full(256, UNKNOWN, np.uint8)
-    lookup[list(table)] = list(table.values())
-    mapped: np.ndarray = cv2.LUT(label, lookup)
-    if (mapped == UNKNOWN).any():
-        outside = sorted(int(value) for value in np.unique(label[mapped == UNKNOWN]))
+    outside = sorted(set(np.flatnonzero(count_values(label)).tolist()) - table.keys())
+    if outside:
         raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, outside))}")
-    return mapped
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(table)] = list(table.values())
+    return np.asarray(cv2.LUT(label, lookup))
 
 
 def resize(image: np.ndarray, size: tuple[int, int], resample: str) -> Image.Image:
     """RGB at another size (height, width), antialiased as Pillow does it (authors' code)."""
-    return Image.fromarray(image).resize((size[1], size[0]), RESAMPLE[resample])
+    return Image.fromarray(image).resize((size[1], size[0]), Image.Resampling[resample.upper()])
 
 
 def nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -60,11 +58,7 @@ def png_of_label(label: np.ndarray) -> bytes:
 
 def count_values(label: np.ndarray) -> np.ndarray:
     """How many pixels of each value there are: int64 of shape (256,)."""
-    # OpenCV counts in float32, exactly up to 2**24 pixels; numpy would take ten times as long.
-    if label.size > 2**24 or not label.size:
-        return np.bincount(label.ravel(), minlength=256)
-    counts = cv2.calcHist([np.ascontiguousarray(label)], [0], None, [256], [0, 256])
-    return np.asarray(counts).ravel().astype(np.int64)
+    return np.array(Image.fromarray(label).histogram(), np.int64)
 
 
 def count_bands(label: np.ndarray) -> np.ndarray:
@@ -73,6 +67,6 @@ def count_bands(label: np.ndarray) -> np.ndarray:
     return np.stack([count_values(label[top:bottom]) for top, bottom in pairwise(edges)])
 
 
-def count_colors(image: Image.Image) -> np.ndarray:
-    """How many pixels have each value in each channel: int64 of shape (3, 256)."""
-    return np.array(image.histogram(), np.int64).reshape(3, 256)
+def size_text(size: Sequence[int]) -> str:
+    """A size (height, width) as people write it, 1914x1052."""
+    return f"{size[1]}x{size[0]}"

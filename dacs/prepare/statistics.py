@@ -1,58 +1,89 @@
-"""Sums over the frames of a split, and the statistics and tables made of them."""
+"""Sums over the frames of a split, and what is made of them: its statistics, and a report on the raw data."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dacs.datasets.base import Raw
 from dacs.labels import CLASSES, IGNORE
 from dacs.prepare.frame import PreparedFrame
-from dacs.prepare.pixels import BANDS
+from dacs.prepare.pixels import BANDS, size_text
 
 
 @dataclass
 class Tally:
-    """Sums over the frames of a raw split, in integers: no order of adding changes them."""
+    """What was made of the frames of a raw split, and sums over them, which no order of adding changes."""
 
     colors: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     bands: np.ndarray = field(default_factory=lambda: np.zeros((BANDS, 256), np.int64))
-    sizes: Counter[str] = field(default_factory=Counter)  # of raw images, "1914x1052": width x height
-    ids: Counter[int] = field(default_factory=Counter)  # raw id → pixels, over the labels as they were used
-    mended: list[str] = field(default_factory=list)  # names of frames
-    digests: dict[str, list[str]] = field(default_factory=dict)  # name → sha256 of image, label, full-size label
+    files: list[tuple[Path, ...]] = field(default_factory=list)  # of each frame: image, label, full-size label
+    notes: list[dict[str, Any]] = field(default_factory=list)  # of each frame
     classes: list[np.ndarray] = field(default_factory=list)  # pixels of each class in each prepared frame
 
-    def add(self, name: str, frame: PreparedFrame) -> None:
+    def add(self, files: tuple[Path, ...], frame: PreparedFrame) -> None:
         """Add one frame."""
-        note = frame.note
         self.colors += frame.colors
         self.bands += frame.bands
-        self.sizes["{1}x{0}".format(*note["size"])] += 1
-        self.ids.update({int(key): pixels for key, pixels in note["ids"].items()})
-        self.mended += [name] if note["mended"] else []
-        self.digests[name] = note["made"]
+        self.files.append(files)
+        self.notes.append(frame.note)
         self.classes.append(frame.bands.sum(axis=0)[: len(CLASSES)])
 
 
-def color_statistics(tally: Tally) -> dict[str, Any]:
-    """Mean and standard deviation of each channel, 0..255."""
-    values = np.arange(256)
-    pixels, sums, squares = tally.colors.sum(axis=1), tally.colors @ values, tally.colors @ values**2
-    spread = [int(n) * int(q) - int(s) ** 2 for n, s, q in zip(pixels, sums, squares, strict=True)]
-    return {
-        "image_mean": [round(int(s) / int(n), 6) for n, s in zip(pixels, sums, strict=True)],
-        "image_std": [round(v**0.5 / int(n), 6) for n, v in zip(pixels, spread, strict=True)],
-    }
-
-
-def label_statistics(tally: Tally) -> dict[str, Any]:
-    """Pixels of each class, the share of frames that hold it, and its share of 16 horizontal bands."""
+def statistics(tally: Tally, labelled: bool) -> dict[str, Any]:
+    """Mean and standard deviation of each channel, 0..255; with labels, pixels of each class and where they are."""
+    mean, std = [], []
+    for counts in tally.colors.tolist():  # in integers of any size
+        pixels, total, squares = (sum(count * value**n for value, count in enumerate(counts)) for n in (0, 1, 2))
+        mean.append(round(total / pixels, 6))
+        std.append(round((pixels * squares - total**2) ** 0.5 / pixels, 6))
     bands = tally.bands[:, : len(CLASSES)]
     valid = np.maximum(bands.sum(axis=1, keepdims=True), 1)  # a band of void alone has shares of zero
-    return {
+    labels = {
         "pixels": bands.sum(axis=0).tolist(),
         "ignored": int(tally.bands[:, IGNORE].sum()),
-        "presence": (np.stack(tally.classes) > 0).mean(axis=0).round(6).tolist(),
-        "rows16": (bands / valid).round(6).T.tolist(),
+        "presence": (np.stack(tally.classes) > 0).mean(axis=0).round(6).tolist(),  # the share of frames that hold it
+        "rows16": (bands / valid).round(6).T.tolist(),  # its share of each horizontal band
+    }
+    return {"image_mean": mean, "image_std": std} | (labels if labelled else {})
+
+
+def data_report(raw: Raw, tallies: dict[str, Tally]) -> dict[str, Any]:
+    """What was found in the raw data of a domain, what is published of it, and the roles of its prepared splits."""
+    row, rendered = raw.dataset, raw.origin == "world"
+    published = {} if rendered else row.published
+    frames = {split: len(tally.notes) for split, tally in tallies.items()}
+    notes = [note for tally in tallies.values() for note in tally.notes]
+    sizes, ids = Counter(note["size"] for note in notes), Counter[str]()
+    for note in notes:
+        ids.update(note["ids"])
+    expected = sizes if rendered or not row.sizes else set(map(size_text, row.sizes))
+    unpublished = [size for size in sizes if size not in expected]
+    by_remedy = {"dropped": list[str](), "mended": list[str](), "kept": list[str]()}
+    for name, defect in raw.defects.items():
+        by_remedy[defect.remedy].append(name)
+    summary = ["rendered here" if rendered else "read whole"]
+    if published:
+        whole = sum(frames.values()) + len(by_remedy["dropped"]) == sum(published.values())
+        summary = ["as published" if whole else "a part of what is published"]
+        summary += [f"{len(by_remedy[key])} frames {key}" for key in ("dropped", "mended") if by_remedy[key]]
+        summary += ["unpublished sizes"] if unpublished else []
+    return {
+        "domain": row.name,
+        "title": row.title,
+        "labelled_split": row.labelled_split,
+        "measured_split": row.measured_split,
+        "absent": list(row.absent),
+        "origin": raw.origin,
+        "layout": raw.layout,
+        "frames": frames,
+        "published": published,
+        "sizes": dict(sorted(sizes.items())),
+        "unpublished_sizes": unpublished,
+        "ids": {raw_id: ids[raw_id] for raw_id in sorted(ids, key=int)},
+        "id_names": {str(raw_id): name for raw_id, name in row.id_names.items()},
+        **by_remedy,
+        "summary": ", ".join(summary),
     }
