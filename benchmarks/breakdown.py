@@ -1,7 +1,7 @@
-"""Where the CPU time of a run went: `python benchmarks/breakdown.py` after `make demo`.
+"""The CPU time of a run of the pipeline by rule: `python benchmarks/breakdown.py` after `make demo`.
 
-Reads the benchmark files that Snakemake keeps for each job. Of a training job the start (importing torch and the
-package) is taken off by measuring it here, so that what is left is steps, reading frames and checkpoints.
+Reads the benchmark files that Snakemake keeps for each job. The start of a training job (importing torch and the
+package) is measured here and subtracted, so that steps, reading frames and checkpoints remain.
 """
 
 import resource
@@ -17,7 +17,7 @@ START = "import dacs.training.loop"
 
 
 def cpu_seconds(code: str) -> float:
-    """CPU seconds of a Python that runs `code`, the second time, when its files are in memory."""
+    """CPU seconds of a Python process that runs `code` for the second time, when its files are in memory."""
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True)

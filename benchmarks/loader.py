@@ -1,10 +1,10 @@
-"""Whether reading keeps up with training: crops a second and core from prepared frames, beside what a step eats.
+"""Whether reading keeps up with training: crops a second and core from prepared frames, beside those that a step takes.
 
-    python benchmarks/loader.py [--scale demo|paper] [--batches N] [--device auto|cpu|cuda]
+    python benchmarks/loader.py [--scale smoke|demo|paper] [--batches N] [--device auto|cpu|cuda]
 
-At demo scale frames are kept decoded, as in the run itself; at paper scale they are mapped from PPM files, which lie in
-the page cache, and labels are decoded anew. Both streams of a step are read in turn, by one process that does nothing
-else. Cores that a step keeps busy with reading: what it eats divided by what one core brings.
+At demo scale frames are kept decoded, as in the run itself; at paper scale they are mapped from PPM files, which are in
+the page cache, and labels are decoded each time. One process reads and does nothing else. The number of cores that
+reading keeps busy is that of the crops that a step takes, divided by that of the crops that one core reads.
 """
 
 import argparse
@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from step import measure, operations, ours, scaled, ways
+from step import dacs_settings, measure, operations, ours, params_at, variants
 
-from dacs.config import load, settings_for
+from dacs.adaptation.sampling import shuffled
+from dacs.layout import PreparedSplit
 from dacs.loading.split import MEMORY, Split
 from dacs.loading.stream import batches
+from dacs.models.device import device_for
 from dacs.prepare.pixels import ENCODE, png_of_label
 
 FRAMES = 8
@@ -40,36 +42,41 @@ def prepared(folder: Path, size: tuple[int, int], images: str) -> Split:
             path.write_bytes(content)
         rows.append(f"images/{number}.{images},labels/{number}.png\n")
     (folder / "index.csv").write_text("image,label\n" + "".join(rows))
-    return Split(folder, memory=0 if images == "ppm" else MEMORY)  # the real sets of that scale do not fit either
+    return Split(
+        PreparedSplit(folder), memory=0 if images == "ppm" else MEMORY
+    )  # nor do the real sets of that scale fit
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", default="demo", choices=("demo", "paper"))
+    parser.add_argument("--scale", default="demo", choices=("smoke", "demo", "paper"))
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    asked = parser.parse_args()
+    given = parser.parse_args()
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if asked.device == "auto" else asked.device
-    params = load(scaled(asked.scale))
-    settings, batch = settings_for(params, "adapt", method="dacs"), params.loop.batch
+    device, params = device_for(given.device), params_at(given.scale)
+    settings = dacs_settings(params, threads=1, deterministic=False)
+    loop = settings.loop
     with tempfile.TemporaryDirectory() as folder:
-        split = prepared(Path(folder), params.remap.gta5, params.remap.images)
-        stream = batches(split, seed=0, batch=batch, crop=params.loop.crop, start_step=0, flip=params.loop.flip)
+        split = prepared(Path(folder), params.remap.sizes["gta5"], params.remap.images)
+        options = {"batch": loop.batch, "crop": loop.crop, "start_step": 0, "flip": loop.flip}
+        stream = batches(split, shuffled(split, 0), seed=0, **options)
+        torch.set_num_threads(1)
         for _ in range(FRAMES):
             next(stream)
-        read = median(measure([lambda: next(stream)], asked.batches, torch.device("cpu"))[0] for _ in range(3))
-    step = ours(settings, ways(name, None)[-1], batch, torch.device(name))
-    slow = name == "cpu" and asked.scale == "paper"  # a minute a step
-    (taken,) = measure([step.take], 1 if slow else 20, torch.device(name), warm=1 if slow else 3)
-    brings, eats = batch / read, 2 * batch / taken
-    print(f"scale {asked.scale}: one core brings {brings:.0f} crops/s, a step on {name} eats {eats:.2f} crops/s")
-    workers = 2 * params.loop.workers or 1  # a training reads two streams
-    print(f"cores busy with reading: {eats / brings:.3f}; a training has {workers}")
-    shortest = 2 * batch / (brings * workers)
+        read = median(measure([lambda: next(stream)], given.batches, torch.device("cpu"))[0] for _ in range(3))
+    step = ours(settings, variants(device)[-1], loop.batch, device)
+    slow = device.type == "cpu" and given.scale == "paper"  # a minute a step
+    (taken,) = measure([step.take], 1 if slow else 20, device, warm=1 if slow else 3)
+    readable, needed = loop.batch / read, 2 * loop.batch / taken
+    print(
+        f"scale {given.scale}: one core reads {readable:.0f} crops/s, a step takes {needed:.2f} crops/s ({device.type})"
+    )
+    workers = 2 * loop.workers or 1  # a training reads two streams
+    print(f"cores busy with reading: {needed / readable:.3f}; a training has {workers}")
+    shortest = 2 * loop.batch / (readable * workers)
     rate = operations(step) / shortest / 1e12
-    print(f"they feed a step of {1e3 * shortest:.1f} ms or more, that is, a device of up to {rate:.2f} TFLOP/s")
+    print(f"enough for steps of {1e3 * shortest:.1f} ms or more, that is, for a device of up to {rate:.2f} TFLOP/s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The memory of tensors that a step takes beyond what it found, counted on any device.
+"""The memory of tensors that a step takes beyond those before it, counted on any device.
 
-Counts what lies in tensors, live storages at each operation; what a kernel takes while it works is not seen.
+Counts the live storages at each operation; what a kernel takes while it works is not seen.
 """
 
 import weakref
@@ -13,37 +13,37 @@ from torch.utils._pytree import tree_leaves
 
 
 class _Live(TorchDispatchMode):
-    """Bytes of the storages that operations made, and of those found before, that somebody still holds."""
+    """Bytes of the live storages: those given, and those that operations make."""
 
-    def __init__(self, found: Iterable[Tensor]) -> None:
+    def __init__(self, given: Iterable[Tensor]) -> None:
         super().__init__()
-        self.now = self.most = 0
-        self._known: dict[int, int] = {}
-        for tensor in found:
-            self._see(tensor.untyped_storage())
+        self.now = self.peak = 0
+        self._sizes: dict[int, int] = {}  # by address
+        for tensor in given:
+            self._add(tensor.untyped_storage())
         self.before = self.now
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
-                self._see(leaf.untyped_storage())
+                self._add(leaf.untyped_storage())
         return made
 
-    def _see(self, storage: UntypedStorage) -> None:
-        place = storage._cdata
-        if place not in self._known:
-            self._known[place] = storage.nbytes()
+    def _add(self, storage: UntypedStorage) -> None:
+        address = storage._cdata
+        if address not in self._sizes:
+            self._sizes[address] = storage.nbytes()
             self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._forget, place)
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._remove, address)
 
-    def _forget(self, place: int) -> None:
-        self.now -= self._known.pop(place)
+    def _remove(self, address: int) -> None:
+        self.now -= self._sizes.pop(address)
 
 
-def counted(step: Callable[[], Any], found: Iterable[Tensor]) -> int:
-    """Bytes at the peak of `step` beyond those of `found`: all tensors that are there before it."""
-    with _Live(found) as live:
+def peak_memory(step: Callable[[], Any], given: Iterable[Tensor]) -> int:
+    """Bytes at the peak of `step` beyond those of `given`: all tensors that are there before it."""
+    with _Live(given) as live:
         step()
-    return live.most - live.before
+    return live.peak - live.before

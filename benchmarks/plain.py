@@ -1,95 +1,106 @@
-"""The plain twin: one DACS step written the obvious way, as the authors' code goes about it, with all its waits.
+"""The reference implementation: one DACS step written the obvious way, as in the authors' code, with all its waits.
 
-Image by image; classes listed and drawn on the host; colours by way of HSV; a dense blur kernel; void pixels cut out by
-a boolean index; both losses kept alive until one backward; a loop over all tensors for the teacher; every loss read
-as it is made. It draws what the fast step draws, from the same generator, so that the two can be compared.
+Image by image; classes listed and drawn on the host; colours by way of HSV; a dense blur kernel; void pixels removed by
+a boolean index; one backward for the sum of both losses; a loop over all tensors for the teacher; every loss read as it
+is made. It draws the same random numbers as the step of the package from the same generator, so that the two can be
+compared.
 """
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dacs.settings import Adapt
+
 IGNORE = 255
 
 
-class Plain:
-    """A student, its teacher and its optimizer; settings are those of `adapt`."""
+class Result(NamedTuple):
+    """What one step computed: losses and λ as numbers, and the augmented mixed images."""
 
-    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, adapt: dict[str, Any], taps: int) -> None:
+    loss_source: float
+    loss_mixed: float
+    lambda_: float
+    images: Tensor
+
+
+class Reference:
+    """A student, its teacher and its optimizer."""
+
+    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, adapt: Adapt, taps: int) -> None:
         self.student, self.optimizer, self.adapt = student, optimizer, adapt
-        self.teacher = copy.deepcopy(student).train(adapt["teacher_bn"] == "batch")
+        self.teacher = copy.deepcopy(student).train(adapt.teacher_bn == "batch")
         for weight in self.teacher.parameters():
             weight.requires_grad_(False)
         self.taps = taps  # of the blur, each way; the reference takes a tenth of the crop: 51 of 512
         self.steps = 0
 
-    def step(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, generator: Generator) -> dict[str, Any]:
-        """One step on images in [0, 1] and train ids; returns losses and λ as numbers, and the mixed images."""
-        adapt = self.adapt
+    def step(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, generator: Generator) -> Result:
+        """Take one step on images in [0, 1] and train ids."""
         confidence, y_hat = torch.softmax(logits(self.teacher, x_t), dim=1).max(dim=1)
         masks = [self._mask(label, generator) for label in y_s]
-        weights, share = self._weights(confidence, masks)
-        mixed = self._augmented([m * s + (1 - m) * t for m, s, t in zip(masks, x_s, x_t, strict=True)], generator)
+        weights, lambda_ = self._weights(confidence, masks)
+        images = self._augment([m * s + (1 - m) * t for m, s, t in zip(masks, x_s, x_t, strict=True)], generator)
         labels = torch.stack([(m * s + (1 - m) * t).long() for m, s, t in zip(masks, y_s, y_hat, strict=True)])
 
         loss_source = self._cross_entropy(logits(self.student, x_s), y_s)
-        unreduced = F.cross_entropy(logits(self.student, mixed), labels, ignore_index=IGNORE, reduction="none")
-        loss_mixed = adapt["consistency_weight"] * torch.mean(unreduced * weights)
+        unreduced = F.cross_entropy(logits(self.student, images), labels, ignore_index=IGNORE, reduction="none")
+        loss_mixed = self.adapt.consistency_weight * torch.mean(unreduced * weights)
         loss = loss_source + loss_mixed
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self._follow()
+        self._update_teacher()
         self.steps += 1
-        return {"loss_source": loss_source.item(), "loss_mixed": loss_mixed.item(), "lambda": share, "mixed": mixed}
+        return Result(loss_source.item(), loss_mixed.item(), lambda_, images)
 
     def _mask(self, label: Tensor, generator: Generator) -> Tensor:
         """1 where the label is one of half of its classes, listed and drawn on the host."""
         classes = np.unique(label.cpu().numpy())
-        if not self.adapt["draw_void"]:
+        if not self.adapt.draw_void:
             classes = classes[classes != IGNORE]
         keys = torch.rand(256, generator=generator).numpy()
         chosen = sorted(classes.tolist(), key=lambda index: keys[index])[: (len(classes) + 1) // 2]
-        return sum((label == index).to(self._kind()) for index in chosen)
+        return sum((label == index).to(self._dtype()) for index in chosen)
 
     def _weights(self, confidence: Tensor, masks: list[Tensor]) -> tuple[Tensor, float]:
-        sure = [(each >= self.adapt["threshold"]).to(self._kind()) for each in confidence]
-        if self.adapt["lambda_counts"] == "mixed":
-            sure = [m + (1 - m) * each for m, each in zip(masks, sure, strict=True)]
-        shares = [each.sum().item() / np.size(each.cpu().numpy()) for each in sure]
-        if self.adapt["lambda_scope"] == "batch":
+        confident = [(each >= self.adapt.threshold).to(self._dtype()) for each in confidence]
+        if self.adapt.lambda_counts == "mixed":
+            confident = [m + (1 - m) * each for m, each in zip(masks, confident, strict=True)]
+        shares = [each.sum().item() / np.size(each.cpu().numpy()) for each in confident]
+        if self.adapt.lambda_scope == "batch":
             shares = [sum(shares) / len(shares)] * len(shares)
         every = [share * torch.ones_like(m) for share, m in zip(shares, masks, strict=True)]
-        if self.adapt["lambda_applies_to"] == "target":
+        if self.adapt.lambda_applies_to == "target":
             every = [m + (1 - m) * weight for m, weight in zip(masks, every, strict=True)]
         return torch.stack(every), sum(shares) / len(shares)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the pixels that have a label, cut out of all."""
+        """Mean over the pixels that have a label, selected by a boolean index."""
         known = labels != IGNORE
         by_pixel = logits.transpose(1, 2).transpose(2, 3).contiguous()
         chosen = by_pixel[known.unsqueeze(3).repeat(1, 1, 1, logits.shape[1])].view(-1, logits.shape[1])
         return F.cross_entropy(chosen, labels[known])
 
-    def _augmented(self, images: list[Tensor], generator: Generator) -> Tensor:
+    def _augment(self, images: list[Tensor], generator: Generator) -> Tensor:
         adapt = self.adapt
         jitter_coin, blur_coin = torch.rand(2, generator=generator).tolist()
-        if jitter_coin < adapt["jitter_probability"]:
-            amounts = (2 * torch.rand(len(images), 4, generator=generator) - 1) * adapt["jitter_strength"]
+        if jitter_coin < adapt.jitter_probability:
+            amounts = (2 * torch.rand(len(images), 4, generator=generator) - 1) * adapt.jitter_strength
             orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
             images = [jitter(*each) for each in zip(images, amounts, orders, strict=True)]
-        if blur_coin < adapt["blur_probability"]:
-            low, high = adapt["blur_sigma"]
+        if blur_coin < adapt.blur_probability:
+            low, high = adapt.blur_sigma
             sigmas = low + torch.rand(len(images), generator=generator) * (high - low)
             images = [blur(image, sigma, self.taps) for image, sigma in zip(images, sigmas, strict=True)]
         return torch.stack(images)
 
-    def _follow(self) -> None:
-        alpha = min(1 - 1 / (self.steps + 1), self.adapt["ema"])
+    def _update_teacher(self) -> None:
+        alpha = min(1 - 1 / (self.steps + 1), self.adapt.ema)
         student = self.student.state_dict()
         for name, value in self.teacher.state_dict().items():
             if value.is_floating_point():
@@ -97,12 +108,12 @@ class Plain:
             else:
                 value.copy_(student[name])
 
-    def _kind(self) -> torch.dtype:
+    def _dtype(self) -> torch.dtype:
         return next(self.student.parameters()).dtype
 
 
 def logits(network: Any, images: Tensor) -> Tensor:
-    """What a network says at the size of the images, enlarged by torch's interpolation."""
+    """The logits of a network at the size of the images, upsampled by torch's interpolation."""
     coarse = network.head(network.backbone((images - network.mean) / network.std))
     return F.interpolate(coarse, size=images.shape[-2:], mode="bilinear", align_corners=True)
 
@@ -158,8 +169,8 @@ def to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 def blur(image: Tensor, sigma: Tensor, taps: int) -> Tensor:
     """A dense Gaussian kernel of taps x taps, made on the host; borders are mirrored."""
     radius = min(taps // 2, image.shape[-1] - 1, image.shape[-2] - 1)
-    places = torch.arange(-radius, radius + 1, dtype=image.dtype)
-    line = torch.exp(-(places**2) / (2 * sigma.to(image.dtype) ** 2))
+    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
+    line = torch.exp(-(offsets**2) / (2 * sigma.to(image.dtype) ** 2))
     line = line / line.sum()
     kernel = (line[:, None] * line[None, :]).to(image.device).expand(3, 1, -1, -1)
     return F.conv2d(F.pad(image[None], (radius,) * 4, mode="reflect"), kernel, groups=3)[0]

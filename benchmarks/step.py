@@ -1,12 +1,12 @@
-"""How fast a DACS step is and what it holds: ours beside its plain twin, in one run, by precision and batch.
+"""Time and memory of a DACS step beside those of the reference implementation, in one run, by precision and batch.
 
-    python benchmarks/step.py [--scale demo|paper] [--steps N] [--warm N] [--threads N] [--device auto|cpu|cuda]
+    python benchmarks/step.py [--scale smoke|demo|paper] [--steps N] [--warm N] [--threads N] [--device auto|cpu|cuda]
                               [--precision fp32 tf32 bf16] [--deterministic]
 
-A row gives the median time of a step on crops that lie on the device already, the memory that it takes beyond what was
-there before it, and the share of the best rate that large convolutions reach there in the same numbers. A GPU's
-allocator tells its memory; on a CPU the tensors are counted. The twin takes turns with ours, step by step, so that a
-busy machine slows both alike; its blur has as many taps as the reference's, a tenth of the crop.
+A row gives the median time of a step on crops that are on the device already, the memory that it takes beyond what was
+there before it, and its share of the best rate that large convolutions reach there in the same numbers. Memory on a
+GPU is what its allocator reports; on a CPU the tensors are counted. Both implementations take turns, step by step, so
+that a busy machine slows both alike; the reference blurs with as many taps as the authors' code, a tenth of the crop.
 """
 
 import argparse
@@ -14,77 +14,76 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from memory import counted
-from plain import Plain
-from torch import Tensor
+import yaml
+from memory import peak_memory
+from plain import Reference
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dacs.adaptation.mixing import strategies
-from dacs.adaptation.teacher import Teacher
-from dacs.config import load, settings_for
-from dacs.models.build import from_settings
+from dacs.config import load
+from dacs.jobs import run_settings
+from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.loading.stream import Batch
+from dacs.models.device import Precision, device_for, set_numerics
 from dacs.provenance import ROOT
+from dacs.settings import Loop, Params, RunSettings
 from dacs.training.checkpoint import State
-from dacs.training.loop import device_for, networks_of, set_numbers
-from dacs.training.objectives import adaptation
-from dacs.training.schedule import optimizer_for
+from dacs.training.loop import backward, initial_state, networks_of
+from dacs.training.objectives import StepBatch
+from dacs.training.run import Run
 
 
-class Way(NamedTuple):
-    """One way to take our step."""
+class Variant(NamedTuple):
+    """Settings for speed of a step."""
 
-    precision: str
-    compiled: bool
+    precision: Precision
+    compile: bool
     channels_last: bool
 
+    def __str__(self) -> str:
+        return f"{self.precision}{', channels last' * self.channels_last}{', compiled' * self.compile}"
 
-WAYS = {
-    "cpu": [Way("fp32", False, False), Way("bf16", False, False)],
+
+PLAIN = Variant("fp32", False, False)
+VARIANTS = {
+    "cpu": [PLAIN, Variant("bf16", False, False)],
     "cuda": [
-        Way(precision, compiled, precision == "bf16")
+        Variant(precision, compiled, precision == "bf16")
         for precision in ("fp32", "tf32", "bf16")
         for compiled in (False, True)
     ],
 }
 DEFAULT = {"cpu": ["fp32"], "cuda": ["fp32", "tf32", "bf16"]}  # without instructions for it, CPUs are slower in bf16
-TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
-def crops(batch: int, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def crops(batch: int, size: tuple[int, int], device: torch.device) -> tuple[Batch, Tensor]:
     """Smooth source images with labels in blocks, some of them void, and target images."""
     generator = torch.Generator().manual_seed(0)
 
     def images() -> Tensor:
         small = torch.rand(batch, 3, size[0] // 8, size[1] // 8, generator=generator)
-        return torch.nn.functional.interpolate(small, size=size, mode="bilinear").to(device)
+        return nn.functional.interpolate(small, size=size, mode="bilinear").to(device)
 
     blocks = torch.randint(0, 20, (batch, 1, size[0] // 16, size[1] // 16), generator=generator)
-    labels = torch.nn.functional.interpolate(blocks.float(), size=size)[:, 0].long()
-    return images(), labels.masked_fill(labels == 19, 255).to(device), images()
-
-
-def parts(settings: dict[str, Any], device: torch.device) -> tuple[torch.nn.Module, Callable[..., Any]]:
-    """A student and what makes its optimizer."""
-    model, loop, adapt = (settings[name] for name in ("model", "loop", "adapt"))
-    student = from_settings(model)
-    kinds = ("backbone_lr_factor", "head_lr_factor", "weight_decay", "momentum", "nesterov")
-    options = {"kind": loop["optimizer"], "lr": adapt["lr"], **{name: loop[name] for name in kinds}}
-    return student.to(device).train(), lambda network: optimizer_for(network, **options)
+    labels = nn.functional.interpolate(blocks.float(), size=size)[:, 0].long()
+    return Batch(images(), labels.masked_fill(labels == 19, 255).to(device)), images()
 
 
 class Step(NamedTuple):
-    """A step to be taken, and what lies there before and after it."""
+    """A step to take, and what is in memory before and after it."""
 
     take: Callable[[], Any]
-    networks: tuple[torch.nn.Module, torch.nn.Module]
+    networks: tuple[nn.Module, nn.Module]
     optimizer: torch.optim.Optimizer
 
-    def held(self) -> Iterator[Tensor]:
-        """Weights, statistics, gradients and what the optimizer keeps."""
+    def tensors(self) -> Iterator[Tensor]:
+        """Weights, statistics, gradients and the state of the optimizer."""
         for network in self.networks:
             yield from network.buffers()
             for weight in network.parameters():
@@ -95,52 +94,57 @@ class Step(NamedTuple):
         yield from (value for value in kept if isinstance(value, Tensor))
 
 
-def ours(settings: dict[str, Any], way: Way, batch: int, device: torch.device) -> Step:
-    """Our step on fixed crops."""
-    adapt = settings["adapt"]
-    loop = settings["loop"] | {
-        "precision": way.precision,
-        "compile": way.compiled,
-        "channels_last": way.channels_last,
-    }
+def initial(settings: RunSettings, variant: Variant, device: torch.device) -> tuple[Run, State]:
+    """A run of DACS from random weights, and its state before the first step."""
+    loop = settings.loop.model_copy(update=variant._asdict())
+    model = settings.model.model_copy(update={"weights": "none"})
+    settings = settings.model_copy(update={"loop": loop, "model": model})
+    run = Run("dacs", 0, settings, PreparedSplit(Path("none")), PreparedDomain(Path("none")))  # no data is read
+    return run, initial_state(run, device)
+
+
+def numerics(loop: Loop) -> None:
+    set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
+
+
+def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.device) -> Step:
+    """The step of the package on fixed crops."""
     torch.compiler.reset()  # or a compiler that has seen several networks gives up on the next
-    student, optimizer_of = parts(settings, device)
-    state = State(student, Teacher(student, ema=adapt["ema"], batch_norm=adapt["teacher_bn"]), optimizer_of(student))
-    networks = networks_of(state, loop, device)
-    rows = strategies(draw_void=adapt["draw_void"], cow_sigma=(8.0, 32.0), cow_share=0.5)
-    image, truth, target = crops(batch, tuple(loop["crop"]), device)
-    generator = torch.Generator().manual_seed(0)
+    run, state = initial(settings, variant, device)
+    networks, (source, target) = networks_of(state, run), crops(batch, settings.loop.crop, device)
+    batches = repeat(StepBatch(source, target, torch.Generator().manual_seed(0), share=1.0, last=False))
 
     def step() -> Any:
-        set_numbers(way.precision)
+        numerics(run.settings.loop)
         state.optimizer.zero_grad()
-        losses, _ = adaptation(networks, image, truth, target, generator, strategy=rows["dacs"], adapt=adapt, share=1.0)
+        losses = backward(state, networks, batches, accumulate=1)
         state.optimizer.step()
-        state.teacher.follow(state.student, state.step)
+        state.teacher.update(state.student, state.step)
         state.step += 1
         return losses
 
-    return Step(step, (student, state.teacher.network), state.optimizer)
+    return Step(step, (state.student, state.teacher.network), state.optimizer)
 
 
-def twin(settings: dict[str, Any], batch: int, device: torch.device) -> Step:
-    """The plain step on the same crops."""
-    student, optimizer_of = parts(settings, device)
-    crop = tuple(settings["loop"]["crop"])
-    taps = crop[0] // 10 + (crop[0] // 10 % 2 == 0) * (1 if crop[0] % 10 else -1)  # the largest odd below a tenth
-    plain = Plain(student, optimizer_of(student), settings["adapt"], taps=taps)
-    image, truth, target = crops(batch, crop, device)
+def reference(settings: RunSettings, batch: int, device: torch.device) -> Step:
+    """The reference implementation on the same crops."""
+    assert settings.adapt
+    run, state = initial(settings, PLAIN, device)
+    tenth = settings.loop.crop[0] // 10
+    taps = tenth + (tenth % 2 == 0) * (1 if settings.loop.crop[0] % 10 else -1)  # the largest odd below a tenth
+    plain = Reference(state.student, state.optimizer, settings.adapt, taps=taps)
+    (images, labels), target = crops(batch, settings.loop.crop, device)
     generator = torch.Generator().manual_seed(0)
 
     def step() -> Any:
-        set_numbers("fp32")
-        return plain.step(image, truth, target, generator)
+        numerics(run.settings.loop)
+        return plain.step(images, labels, target, generator)
 
-    return Step(step, (student, plain.teacher), plain.optimizer)
+    return Step(step, (state.student, plain.teacher), plain.optimizer)
 
 
-class Taken(NamedTuple):
-    """What a step took."""
+class Cost(NamedTuple):
+    """What a step costs."""
 
     seconds: float
     memory: int  # bytes
@@ -148,47 +152,48 @@ class Taken(NamedTuple):
 
 def measure(steps: list[Callable[[], Any]], times: int, device: torch.device, warm: int = 3) -> list[float]:
     """Median seconds of each, of `times` in turns, after `warm` that do not count."""
-    taken: list[list[float]] = [[] for _ in steps]
+    seconds: list[list[float]] = [[] for _ in steps]
     for turn in range(warm + times):
-        for place, step in enumerate(steps):
+        for step, taken in zip(steps, seconds, strict=True):
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn >= warm:
-                taken[place].append(time.perf_counter() - start)
-    return [statistics.median(each) for each in taken]
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]
 
 
 def memory_of(step: Step, device: torch.device) -> int:
     """Bytes at the peak of one step beyond those before it."""
     if device.type != "cuda":
-        return counted(step.take, step.held())
+        return peak_memory(step.take, step.tensors())
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_allocated()
     step.take()
     torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - held
+    return torch.cuda.max_memory_allocated() - before
 
 
 def operations(step: Step) -> int:
-    """Floating-point operations of one step, multiplications and additions counted apart."""
+    """Floating-point operations of one step; a multiplication and an addition are two."""
     with FlopCounterMode(display=False) as counter:
         step.take()
     return int(counter.get_total_flops())
 
 
-def peak(precision: str, device: torch.device) -> float:
+def best_rate(precision: str, device: torch.device) -> float:
     """The best rate that large 3x3 convolutions reach, in operations a second, whatever the layout of memory."""
-    set_numbers(precision)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     shapes = [(32, 512, 64), (16, 1024, 64)] if device.type == "cuda" else [(4, 64, 48), (4, 256, 32)]
     best = 0.0
     for batch, channels, side in shapes:
         for layout in (torch.contiguous_format, torch.channels_last):
-            images = torch.randn(batch, channels, side, side, device=device, dtype=TYPES[precision])
+            images = torch.randn(batch, channels, side, side, device=device, dtype=DTYPES[precision])
             images = images.to(memory_format=layout)
-            layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, TYPES[precision])
+            layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, DTYPES[precision])
             layer = layer.to(memory_format=layout)  # type: ignore[call-overload]
             with torch.no_grad():
                 (seconds,) = measure([partial(layer, images)], 20, device)
@@ -198,67 +203,66 @@ def peak(precision: str, device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", default="demo", choices=("demo", "paper"))
+    parser.add_argument("--scale", default="demo", choices=("smoke", "demo", "paper"))
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm", type=int, default=3, help="steps before those that count")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", nargs="+", choices=tuple(TYPES), help="only these")
+    parser.add_argument("--precision", nargs="+", choices=tuple(DTYPES), help="only these")
     parser.add_argument("--deterministic", action="store_true", help="as `loop.deterministic: true` trains")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    asked = parser.parse_args()
-    device = device_for(asked.device, asked.threads, asked.deterministic)
-    name = device.type
-    params = load(scaled(asked.scale))
-    settings = settings_for(params, "adapt", method="dacs")
-    chip = torch.cuda.get_device_name() if name == "cuda" else f"{asked.threads} CPU thread(s)"
-    print(f"scale {asked.scale}, crop {settings['loop']['crop']}, {chip}, torch {torch.__version__}")
-    print(
-        f"{'batch':>5} {'step':30} {'ms':>8} {'images/s':>8} {'MiB':>7} {'of peak':>7} {'twin/ours':>9} {'memory':>6}"
-    )
-    peaks = {way.precision: peak(way.precision, device) for way in ways(name, asked.precision)}
-    for batch in {"cpu": [settings["loop"]["batch"]], "cuda": [2, 4]}[name]:
-        count = operations(ours(settings, Way("fp32", False, False), batch, device))
-        for way in ways(name, asked.precision):
+    given = parser.parse_args()
+    device = device_for(given.device)
+    settings = dacs_settings(params_at(given.scale), threads=given.threads, deterministic=given.deterministic)
+    numerics(settings.loop)
+    chip = torch.cuda.get_device_name() if device.type == "cuda" else f"{given.threads} CPU thread(s)"
+    print(f"scale {given.scale}, crop {settings.loop.crop}, {chip}, torch {torch.__version__}")
+    print(f"{'batch':>5} {'step':30} {'ms':>8} {'images/s':>8} {'MiB':>7} {'of best':>7} {'speedup':>7} {'memory':>6}")
+    chosen = variants(device, given.precision)
+    rates = {variant.precision: best_rate(variant.precision, device) for variant in chosen}
+    for batch in {"cpu": [settings.loop.batch], "cuda": [2, 4]}[device.type]:
+        flop = operations(ours(settings, PLAIN, batch, device))
+        for variant in chosen:
             try:
-                us, them = _compare(settings, way, batch, device, asked.steps, asked.warm)
+                mine, plain = compare(settings, variant, batch, device, given.steps, given.warm)
             except torch.OutOfMemoryError:
-                print(f"{batch:5} {_named(way):30} not enough memory for it and its twin side by side", flush=True)
+                print(f"{batch:5} {variant!s:30} too little memory for both implementations side by side", flush=True)
                 continue
-            ratios = f"{them.seconds / us.seconds:9.2f} {us.memory / them.memory:6.2f}"
-            share = count / us.seconds / peaks[way.precision]
-            print(f"{_row(batch, _named(way), us)} {share:7.0%} {ratios}")
-            print(_row(batch, "the plain twin, fp32", them), flush=True)
-        print(f"{batch:5} one step: {count / 1e9:.1f} GFLOP")
+            ratios = f"{plain.seconds / mine.seconds:7.2f} {mine.memory / plain.memory:6.2f}"
+            print(f"{row(batch, str(variant), mine)} {flop / mine.seconds / rates[variant.precision]:7.0%} {ratios}")
+            print(row(batch, "reference implementation, fp32", plain), flush=True)
+        print(f"{batch:5} one step: {flop / 1e9:.1f} GFLOP")
 
 
-def _compare(
-    settings: dict[str, Any], way: Way, batch: int, device: torch.device, times: int, warm: int
-) -> tuple[Taken, Taken]:
-    steps = ours(settings, way, batch, device), twin(settings, batch, device)
+def compare(
+    settings: RunSettings, variant: Variant, batch: int, device: torch.device, times: int, warm: int
+) -> tuple[Cost, Cost]:
+    """The cost of a step of the package and of the reference implementation."""
+    steps = ours(settings, variant, batch, device), reference(settings, batch, device)
     seconds = measure([step.take for step in steps], times, device, warm)
-    us, them = (Taken(each, memory_of(step, device)) for each, step in zip(seconds, steps, strict=True))
-    return us, them
+    mine, plain = (Cost(each, memory_of(step, device)) for each, step in zip(seconds, steps, strict=True))
+    return mine, plain
 
 
-def ways(device: str, precisions: list[str] | None) -> list[Way]:
-    """Ways to take our step there, the plainest first."""
-    return [way for way in WAYS[device] if way.precision in (precisions or DEFAULT[device])]
+def variants(device: torch.device, precisions: list[str] | None = None) -> list[Variant]:
+    """The variants that are measured on a device, the plainest first."""
+    chosen = precisions or DEFAULT[device.type]
+    return [variant for variant in VARIANTS[device.type] if variant.precision in chosen]
 
 
-def _named(way: Way) -> str:
-    return f"{way.precision}{', channels last' * way.channels_last}{', compiled' * way.compiled}"
+def row(batch: int, name: str, cost: Cost) -> str:
+    images = 2 * batch / cost.seconds
+    return f"{batch:5} {name:30} {1e3 * cost.seconds:8.1f} {images:8.1f} {cost.memory / 2**20:7.0f}"
 
 
-def _row(batch: int, name: str, taken: Taken) -> str:
-    images = 2 * batch / taken.seconds
-    return f"{batch:5} {name:30} {1e3 * taken.seconds:8.1f} {images:8.1f} {taken.memory / 2**20:7.0f}"
-
-
-def scaled(scale: str) -> dict[str, Any]:
+def params_at(scale: str) -> Params:
     """params.yaml at another scale."""
-    import yaml
+    return load({**yaml.safe_load((ROOT / "params.yaml").read_text()), "scale": scale})
 
-    return {**yaml.safe_load((ROOT / "params.yaml").read_text()), "scale": scale}
+
+def dacs_settings(params: Params, **loop: Any) -> RunSettings:
+    """The settings of DACS, with changes of the loop."""
+    settings = run_settings(params, "", "dacs")
+    return settings.model_copy(update={"loop": settings.loop.model_copy(update=loop)})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dacs.demo_world.frame import Frame, render
 from dacs.demo_world.rates import DOMAINS
-from dacs.demo_world.write import LAYOUTS, _png, ids_on_disk, write_frame
+from dacs.demo_world.write import FORMATS, ids_on_disk, write_frame, write_png
 
 SEED, SCALE = 0, 0.1875  # the default world
 
@@ -31,8 +31,8 @@ def seconds(work: Callable[..., object], frames: int) -> float:
 
 def encode(number: int, *, drawn: list[Frame], domain: str, out: Path) -> None:
     frame = drawn[number]
-    _png(out / "image.png", frame.image[..., ::-1])
-    LAYOUTS[domain].write_label(out / "label.png", ids_on_disk(domain, frame.label), frame)
+    write_png(out / "image.png", frame.image[..., ::-1])
+    FORMATS[domain].write_label(out / "label.png", ids_on_disk(domain, frame.label), frame)
 
 
 def main(frames: int = 60) -> None:

@@ -1,6 +1,5 @@
 """Servers of the tests' own, on this machine only: one serves files and misbehaves by script, one wants a login."""
 
-import gzip
 import re
 import ssl
 import threading
@@ -9,21 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 Act = Callable[["Handler", bytes], None]  # answers one GET for a file of these bytes
-
-
-class Asked(NamedTuple):
-    """One request as it came."""
-
-    verb: str
-    path: str  # with its query
-    range: str
-    cookie: str
-    agent: str
 
 
 class Server(ThreadingHTTPServer):
@@ -36,7 +24,7 @@ class Server(ThreadingHTTPServer):
         self.scheme = scheme
         self.files: dict[str, bytes] = {}
         self.script: deque[Act] = deque()
-        self.log: list[Asked] = []
+        self.log: list[Handler] = []
         self.let_go = threading.Event()  # ends all silence
         if scheme == "https":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,15 +36,13 @@ class Server(ThreadingHTTPServer):
 
     def ranges(self) -> list[str]:
         """What was asked of files, in order; '' is the whole."""
-        return [asked.range for asked in self.log if asked.verb == "GET" and urlsplit(asked.path).path in self.files]
+        asked = [each for each in self.log if each.command == "GET" and urlsplit(each.path).path in self.files]
+        return [each.headers.get("Range", "") for each in asked]
 
-    def page(self, handler: "Handler", form: str) -> None:
-        """What is no file; a subclass may have pages."""
-        handler.send_error(404)
-
-    def admits(self, handler: "Handler") -> bool:
-        """Whether this request may have a file; else it was answered."""
-        return True
+    def respond(self, handler: "Handler", form: str) -> None:
+        body = self.files.get(urlsplit(handler.path).path)
+        act = self.script.popleft() if self.script and body is not None else whole
+        (status(404) if body is None else act)(handler, body or b"")
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that hang up are what the tests are about."""
@@ -67,37 +53,20 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._note()
-        path = urlsplit(self.path).path
-        if path not in self.server.files:
-            self.server.page(self, "")
-        elif self.server.admits(self):
-            act = self.server.script.popleft() if self.server.script else whole
-            act(self, self.server.files[path])
+        self.server.log.append(self)
+        self.server.respond(self, self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
         self.close_connection = True
 
-    def do_POST(self) -> None:
-        self._note()
-        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.page(self, form)
-        self.close_connection = True
+    do_POST = do_GET  # noqa: N815
 
-    def _note(self) -> None:
-        found = [self.headers.get(name, "") for name in ("Range", "Cookie", "User-Agent")]
-        self.server.log.append(Asked(self.command, self.path, *found))
-
-    def answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    def answer(self, status: int, headers: dict[str, str | None] | None = None, body: bytes = b"") -> None:
+        """A header that is None is left out."""
         self.send_response(status)
-        for name, value in ({"Connection": "close"} | headers).items():
-            self.send_header(name, value)
+        for name, value in ({"Connection": "close", "Content-Length": str(len(body))} | (headers or {})).items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
-        self.wfile.flush()
-
-    def first(self) -> int:
-        """The first byte asked for."""
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        return int(asked[1]) if asked else 0
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -108,32 +77,22 @@ def tag(body: bytes) -> str:
     return f'"{len(body)}-{sum(body)}"'
 
 
-def part(handler: Handler, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """How a good server answers: status, headers, and the bytes that were asked for."""
-    first = handler.first()
-    if not first or handler.headers.get("If-Range", tag(body)) != tag(body):
-        return 200, {"Content-Length": str(len(body)), "ETag": tag(body)}, body
-    if first >= len(body):
-        return 416, {"Content-Length": "0", "Content-Range": f"bytes */{len(body)}"}, b""
-    span = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}", "Content-Length": str(len(body) - first)}
-    return 206, span | {"ETag": tag(body)}, body[first:]
-
-
-# ---- acts
-
-
-def whole(handler: Handler, body: bytes) -> None:
-    handler.answer(*part(handler, body))
-
-
-def cut(count: int) -> Act:
-    """Announce all, send `count` bytes of what was asked for, hang up."""
+def cut(count: int | None, shift: int = 0, deaf_to: tuple[str, ...] = ()) -> Act:
+    """Announce all, send `count` bytes of what was asked for, hang up; with a shift, of another range."""
 
     def act(handler: Handler, body: bytes) -> None:
-        status, headers, rest = part(handler, body)
-        handler.answer(status, headers, rest[:count])
+        said = {name: value for name, value in handler.headers.items() if name not in deaf_to}
+        asked = re.fullmatch(r"bytes=(\d+)-", said.get("Range", ""))
+        first = int(asked[1]) + shift if asked and said.get("If-Range", tag(body)) == tag(body) else 0
+        headers: dict[str, str | None] = {"Content-Length": str(len(body) - first), "ETag": tag(body)}
+        if first:
+            headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+        handler.answer(206 if first else 200, headers, body[first:][:count])
 
     return act
+
+
+whole = cut(None)
 
 
 def silent(count: int) -> Act:
@@ -146,24 +105,17 @@ def silent(count: int) -> Act:
     return act
 
 
-def no_range(handler: Handler, body: bytes) -> None:
-    handler.answer(200, {"Content-Length": str(len(body))}, body)
-
-
 def status(code: int, **headers: str) -> Act:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    page = b"<html>as most servers say it</html>"
-    common = {"Content-Length": str(len(page)), "Content-Type": "text/html"}
-    return lambda handler, body: handler.answer(code, common | named, page)
+    return lambda handler, body: handler.answer(code, {**headers}, b"<html>as most servers say it</html>")
 
 
-def redirect(address: str, code: int = 302) -> Act:
-    return status(code, Location=address)
+def redirect(address: str) -> Act:
+    return status(302, Location=address)
 
 
 def html(handler: Handler, body: bytes) -> None:
     page = b"<html><form action=/login></form></html>"
-    handler.answer(200, {"Content-Length": str(len(page)), "Content-Type": "text/html; charset=UTF-8"}, page)
+    handler.answer(200, {"Content-Type": "text/html; charset=UTF-8"}, page)
 
 
 def instead(other: bytes) -> Act:
@@ -171,36 +123,11 @@ def instead(other: bytes) -> Act:
     return lambda handler, body: whole(handler, other)
 
 
-def endless(handler: Handler, body: bytes) -> None:
-    """The file, then more than was ever agreed, without announcing a length."""
-    handler.answer(200, {"Transfer-Encoding": "chunked"})
-    for piece in [body] + [b"x" * 65536] * 1000:
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-
-def chunked(handler: Handler, body: bytes) -> None:
-    handler.answer(200, {"Transfer-Encoding": "chunked"}, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-
-
 def unframed(count: int) -> Act:
-    """No length at all: the end is where the line is closed."""
-    return lambda handler, body: handler.answer(200, {}, body[:count])
-
-
-def gzipped(handler: Handler, body: bytes) -> None:
-    """Compressed, though nobody asked for it."""
-    packed = gzip.compress(body)
-    handler.answer(200, {"Content-Length": str(len(packed)), "Content-Encoding": "gzip"}, packed)
-
-
-def shifted(handler: Handler, body: bytes) -> None:
-    """Another range than was asked for."""
-    first = handler.first() + 7
-    span = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}", "Content-Length": str(len(body) - first)}
-    handler.answer(206, span, body[first:])
-
-
-# ---- a server with accounts
+    """No length at all: the end is where the line is closed. More than the file has is padded."""
+    return lambda handler, body: handler.answer(
+        200, {"Content-Length": None, "ETag": tag(body)}, body.ljust(count, b"x")[:count]
+    )
 
 
 class Members(Server):
@@ -210,31 +137,24 @@ class Members(Server):
         super().__init__()
         self.account = {"username": [username], "password": [password], "submit": ["Login"]}
         self.known: set[str] = set()  # cookies that are logged in
-        self.down: deque[int] = deque()  # statuses that the login page gives first
         self.deaf = False  # takes the login, yet knows nobody
 
-    def page(self, handler: Handler, form: str) -> None:
+    def respond(self, handler: Handler, form: str) -> None:
+        cookies = set(handler.headers.get("Cookie", "").split("; "))
         if urlsplit(handler.path).path != "/login":
-            handler.send_error(404)
-        elif self.down:
-            handler.answer(self.down.popleft(), {"Content-Length": "0"})
-        elif form and parse_qs(form) == self.account and handler.headers.get("Cookie") == "visitor=1":
+            if self.known & cookies:
+                super().respond(handler, form)
+            else:
+                handler.answer(302, {"Location": "/login"})
+        elif parse_qs(form) == self.account and "visitor=1" in cookies:
             cookie = f"member={len(self.log)}"
             self.known |= set() if self.deaf else {cookie}
-            handler.answer(302, {"Location": "/", "Set-Cookie": f"{cookie}; HttpOnly", "Content-Length": "0"})
+            handler.answer(302, {"Location": "/", "Set-Cookie": f"{cookie}; HttpOnly"})
         else:
-            handler.answer(
-                200, {"Content-Type": "text/html", "Set-Cookie": "visitor=1", "Content-Length": "6"}, b"<html>"
-            )
-
-    def admits(self, handler: Handler) -> bool:
-        if self.known & set(handler.headers.get("Cookie", "").split("; ")):
-            return True
-        redirect("/login")(handler, b"")
-        return False
+            handler.answer(200, {"Content-Type": "text/html", "Set-Cookie": "visitor=1"}, b"<html>")
 
     def logins(self) -> int:
-        return sum(asked.verb == "POST" for asked in self.log)
+        return sum(asked.command == "POST" for asked in self.log)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What survives an interruption comes back bit by bit, or is refused in words."""
+"""The state of a run is saved and restored exactly; a checkpoint that does not fit or is damaged is refused."""
 
 import copy
 import pickle
@@ -9,117 +9,147 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from torch import Tensor
 
 from dacs.errors import RunFailed
-from dacs.training import loop
-from dacs.training.checkpoint import State, restore, save
+from dacs.training.checkpoint import State, resume, save
+from dacs.training.loop import initial_state
+from dacs.training.objectives import Term
 
 
-def begun(seed: int, steps: int = 2, optimizer: str = "adamw") -> State:
+class Counter(Term):
+    """A term with state of its own: the number of times that it was called."""
+
+    calls = torch.zeros(())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.calls = state["calls"]
+
+
+def begin(seed: int, steps: int = 2, optimizer: str = "adamw") -> State:
     """A run after a few steps on noise."""
-    settings = tiny.settings("dacs", {"optimizer": optimizer})
-    state = loop._start(settings, settings["adapt"], seed, None, torch.device("cpu"))
-    draw = torch.Generator().manual_seed(seed)
+    run = tiny.run(method="dacs", seed=seed, optimizer=optimizer)
+    state = initial_state(run, torch.device("cpu"))
+    counter = Counter(run.row, run.settings, state.student)
+    state.terms.append(counter)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         state.optimizer.zero_grad()
-        state.student(torch.rand(2, 3, 16, 16, generator=draw)).square().mean().backward()
+        state.student(torch.rand(2, 3, 16, 16, generator=generator)).square().mean().backward()
         state.optimizer.step()
-        state.teacher.follow(state.student, state.step)
+        state.teacher.update(state.student, state.step)
         state.step += 1
+        counter.calls = counter.calls + 1
         state.pending.append({"loss_source": torch.tensor(0.1 + state.step), "lambda": torch.tensor(0.7)})
-    state.rows.append({"step": 2, "loss_source": 1.23456, "lr": 0.002})
+    state.rows.append({"step": 2, "loss_source": 1.23456 + seed, "lr": 0.002})
     return state
 
 
-def all_of(state: State) -> dict[str, Any]:
+def content(state: State) -> dict[str, Any]:
     return {
         "student": state.student.state_dict(),
         "teacher": state.teacher.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "terms": [term.state_dict() for term in state.terms],
         "step": state.step,
         "rows": state.rows,
         "pending": state.pending,
     }
 
 
-def same(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoint.pt"
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_everything_comes_back_bit_by_bit(optimizer: str, tmp_path: Path) -> None:
-    state, other = begun(0, optimizer=optimizer), begun(1, steps=0, optimizer=optimizer)
-    save(state, tmp_path / "checkpoint.pt", "key")
-    assert not same(all_of(other), all_of(state))
-    restore(other, tmp_path / "checkpoint.pt", "key")
-    assert same(all_of(other), all_of(state))
+def test_every_part_of_the_state_is_restored_exactly(optimizer: str, path: Path) -> None:
+    state, other = begin(0, optimizer=optimizer), begin(1, steps=0, optimizer=optimizer)
+    save(state, path, "key")
+    before, expected = content(other), content(state)
+    assert not any(equal(before[part], expected[part]) for part in before)
+    resume(other, path, "key")
+    assert equal(content(other), expected)
 
 
-def test_saving_changes_nothing_and_what_is_saved_does_not_change_later(tmp_path: Path) -> None:
-    state = begun(0)
-    before = copy.deepcopy(all_of(state))
-    save(state, tmp_path / "checkpoint.pt", "key")
-    assert same(all_of(state), before)
+def test_without_a_checkpoint_the_state_stays(path: Path) -> None:
+    state = begin(0)
+    before = copy.deepcopy(content(state))
+    resume(state, path, "key")
+    assert equal(content(state), before)
+
+
+def test_saving_changes_nothing_and_what_is_saved_does_not_change_later(path: Path) -> None:
+    state, other = begin(0), begin(1, steps=0)
+    before = copy.deepcopy(content(state))
+    save(state, path, "key")
+    assert equal(content(state), before)
     state.student.head.branches[0].bias.data.add_(1)
-    other = begun(1, steps=0)
-    restore(other, tmp_path / "checkpoint.pt", "key")
-    assert same(all_of(other), before)
+    resume(other, path, "key")
+    assert equal(content(other), before)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save(begun(0), path, "one")
-    other = begun(1)
-    before = copy.deepcopy(all_of(other))
+def test_a_checkpoint_of_other_settings_is_refused(path: Path) -> None:
+    save(begin(0), path, "one")
+    other = begin(1)
+    before = copy.deepcopy(content(other))
     with pytest.raises(RunFailed, match="of other settings") as caught:
-        restore(other, path, "two")
+        resume(other, path, "two")
     assert all(word in str(caught.value) for word in (str(path), "one", "two", "Delete"))
-    assert same(all_of(other), before)
+    assert equal(content(other), before)
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "noise", "text", "other"])
-def test_a_damaged_checkpoint_is_told_in_words(damage: str, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save(begun(0), path, "key")
+def test_a_damaged_checkpoint_is_an_error_that_names_it(damage: str, path: Path) -> None:
+    save(begin(0), path, "key")
     whole = path.read_bytes()
-    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
-    broken = {"empty": b"", "half": whole[: len(whole) // 2], "noise": whole[::-1], "text": b"hello"}
-    path.write_bytes(broken.get(damage, (tmp_path / "other.pt").read_bytes()))
+    if damage == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "noise": whole[::-1], "text": b"hi"}[damage])
     with pytest.raises(RunFailed, match="not a readable checkpoint") as caught:
-        restore(begun(0), path, "key")
+        resume(begin(0), path, "key")
     assert str(path) in str(caught.value).splitlines()[0]
 
 
-class Trap:
-    """What a checkpoint from a stranger could hold."""
+class Hostile:
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("code was run",)
 
 
-def test_no_code_is_run_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"key": "key", "trap": Trap()}, tmp_path / "checkpoint.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
-    for name in ("checkpoint.pt", "plain.pt"):
+def test_no_code_is_run_from_a_checkpoint(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for write in (
+        lambda: torch.save({"key": "key", "trap": Hostile()}, path),
+        lambda: path.write_bytes(pickle.dumps(Hostile(), protocol=2)),
+    ):
+        write()
         with pytest.raises(RunFailed, match="not a readable checkpoint"):
-            restore(begun(0), tmp_path / name, "key")
+            resume(begin(0), path, "key")
     assert "code was run" not in capsys.readouterr().out
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save(begun(0), path, "key")
+def test_a_full_disk_keeps_the_last_checkpoint(path: Path) -> None:
+    save(begin(0), path, "key")
     whole = path.read_bytes()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(RunFailed, match="could not be written"):
-            save(begun(1), path, "key")
+            save(begin(1), path, "key")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [inner.name for inner in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert [inner.name for inner in path.parent.iterdir()] == ["checkpoint.pt"]
     assert path.read_bytes() == whole

@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever goes wrong, and what went wrong is told."""
+"""Files are whole or absent, whatever goes wrong, and the error says what went wrong."""
 
 import errno
 import hashlib
@@ -46,7 +46,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(error: type[BaseExc
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_full_disk_is_told_in_words_and_leaves_the_old_file(tmp_path: Path, small_disk: None) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_old_file(tmp_path: Path, small_disk: None) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")
     with pytest.raises(RunFailed, match="could not be written") as caught:
@@ -69,7 +69,7 @@ def test_a_rename_that_fails_leaves_the_old_file(number: int, tmp_path: Path, mo
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RunFailed, match="could not be written"):
         write_text(tmp_path / "file" / "inner", "text")
@@ -84,12 +84,12 @@ def test_json_comes_back_as_it_went_in_its_own_order(tmp_path: Path) -> None:
     assert (tmp_path / "file.json").read_bytes().endswith(b"}\n")
 
 
-@pytest.mark.parametrize(("text", "told"), [(None, "not found"), ("{", "not JSON"), ("", "not JSON")])
-def test_json_that_is_missing_or_broken_is_told_in_words(text: str | None, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "found"), [(None, "not found"), ("{", "not JSON"), ("", "not JSON")])
+def test_json_that_is_missing_or_broken_is_reported(text: str | None, found: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(RunFailed, match=told) as caught:
+    with pytest.raises(RunFailed, match=found) as caught:
         read_json(path)
     first, *advice = str(caught.value).splitlines()
     assert str(path) in first

@@ -1,4 +1,4 @@
-"""The river on a cluster: a real Slurm of one node, started here with keys, ports and folders of its own.
+"""The pipeline on a cluster: a real Slurm of one node, started here with separate keys, ports and folders.
 
 Run by `make test-slurm`. It needs Slurm and MUNGE installed (Debian: slurm-wlm, munge), and root, as slurmd does.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import EVERY, SNAKEMAKE, TOOLS, River, environment, spring
+from pipeline import EVERY, SNAKEMAKE, TOOLS, Pipeline, create, environment
 
 pytestmark = pytest.mark.slurm
 
@@ -41,10 +41,11 @@ SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-# This Slurm keeps no accounts, so it is asked what runs now; and it is near, so it is asked often.
+# This Slurm keeps no accounts, so it is asked what runs now; it is near, so it is asked often; its node has no GPU.
 SUBMIT = (
     *("snakemake", "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "all"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
+    *("--set-resources", *(f"{rule}:gpu=0" for rule in ("train", "adapt", "evaluate")), "--", "all"),
 )
 
 
@@ -53,7 +54,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A controller and a node, found through the environment until the tests are over."""
     missing = [name for name in DAEMONS if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
-        pytest.fail(f"{', '.join(missing) or 'root'}: not here. Install slurm-wlm and munge, and run this as root.")
+        pytest.fail(f"{', '.join(missing) or 'root'}: missing. Install slurm-wlm and munge, and run this as root.")
     folder = tmp_path_factory.mktemp("slurm")
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
@@ -66,7 +67,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             host=socket.gethostname().split(".")[0], ports=ports, folder=folder, cores=os.cpu_count() or 1
         )
     )
-    # Inside a job Snakemake forgets all of Slurm's variables, that of the configuration too.
+    # Inside a job Snakemake removes all of Slurm's variables, that of the configuration too.
     wrapper = folder / "bin/srun"
     wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec {shutil.which("srun")} "$@"\n')
     wrapper.chmod(0o755)
@@ -82,7 +83,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 running.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT))
             time.sleep(1)
         try:
-            _wait(lambda: "idle" in _said("sinfo", "--noheader", "--format=%T"), "the node never became idle")
+            _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), "the node never became idle")
             yield
         finally:
             for process in reversed(running):
@@ -91,8 +92,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def river(tmp_path: Path, cluster: None) -> River:
-    return spring(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+def pipeline(tmp_path: Path, cluster: None) -> Pipeline:
+    return create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
 
 
 def _free_port() -> int:
@@ -101,7 +102,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
@@ -112,21 +113,21 @@ def _wait(until: Callable[[], bool], complaint: str, seconds: int = 120) -> None
         time.sleep(0.2)
 
 
-def test_the_river_runs_on_slurm_and_then_nothing_is_left_to_do(river: River) -> None:
-    said = river.run(*SUBMIT)
-    assert said.count("has been submitted with SLURM jobid") == EVERY.total() - 2  # figures and report are made here
-    assert (river.folder / "reports/index.html").exists()
-    assert not river.jobs(*SNAKEMAKE)
+def test_the_pipeline_runs_on_slurm_and_then_nothing_is_left_to_do(pipeline: Pipeline) -> None:
+    printed = pipeline.run(*SUBMIT)
+    assert printed.count("has been submitted with SLURM jobid") == EVERY.total() - 2  # figures and report are made here
+    assert (pipeline.folder / "reports/index.html").exists()
+    assert not pipeline.jobs(*SNAKEMAKE)
 
 
-def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_by_itself(river: River) -> None:
-    """From its last regular one: Slurm kills the training as soon as Snakemake, which it tells first, has gone."""
-    river.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=50)
-    kinds: dict[str, Any] = {"cwd": river.folder, "env": environment(), "stderr": subprocess.STDOUT}
-    with (river.folder / "out").open("w") as out:
+def test_a_job_that_is_preempted_resumes_from_its_checkpoint_by_itself(pipeline: Pipeline) -> None:
+    """From its last regular one: Slurm kills the training as soon as Snakemake, which it signals first, has ended."""
+    pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=50)
+    kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
+    with (pipeline.folder / "out").open("w") as out:
         running = subprocess.Popen([TOOLS / SUBMIT[0], *SUBMIT[1:]], stdout=out, **kinds)
-        log = river.folder / "logs/train/gta5-cityscapes-source-seed0.log"
+        log = pipeline.folder / "logs/train/gta5-cityscapes-source-seed0.log"
         _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
-        _said("scancel", "--signal=TERM", "--full", *_said("squeue", "--noheader", "--format=%i").split())
-        assert running.wait(600) == 0, (river.folder / "out").read_text()
-    assert "going on from the checkpoint at step" in log.read_text()
+        _output("scancel", "--signal=TERM", "--full", *_output("squeue", "--noheader", "--format=%i").split())
+        assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
+    assert "resuming from the checkpoint at step" in log.read_text()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from servers import Server, running
 from torch import Tensor, nn
-from torchvision.models import ResNet, mobilenet_v3_large, resnet18, resnet50, resnet101
+from torchvision.models import mobilenet_v3_large, resnet18, resnet50, resnet101
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
 
 from dacs.errors import BadRequest, RunFailed
@@ -32,6 +32,7 @@ IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0), dt
 POSITIONS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 STATISTICS = ("running_mean", "running_var", "weight", "bias")
 State = dict[str, Tensor]
+Patch = pytest.MonkeyPatch
 
 
 def save(tensors: State, folder: Path) -> Path:
@@ -75,34 +76,26 @@ def caffe(network: nn.Module, prefix: str) -> State:
 # ---- layouts
 
 NO_WEIGHTS: dict[str, Any] = {"weights": None, "weights_backbone": None}
-MAKERS: dict[str, tuple[str, Callable[[], nn.Module], str]] = {
-    "resnet": ("deeplab_resnet50", resnet50, "torchvision"),
-    "mobilenet": ("deeplab_mobilenet", mobilenet_v3_large, "torchvision"),
+REFERENCES: dict[str, tuple[str, Callable[[], nn.Module], str, Callable[[Any, Tensor], Tensor]]] = {
+    "mobilenet": (
+        "deeplab_mobilenet",
+        partial(mobilenet_v3_large, dilated=True),
+        "torchvision",
+        lambda network, images: network.features(images),
+    ),
     "deeplabv3 resnet": (
         "deeplab_resnet50",
         partial(deeplabv3_resnet50, **NO_WEIGHTS, aux_loss=True),
         "torchvision_deeplab",
+        lambda network, images: network.backbone(images)["out"],
     ),
     "deeplabv3 mobilenet": (
         "deeplab_mobilenet",
         partial(deeplabv3_mobilenet_v3_large, **NO_WEIGHTS),
         "torchvision_deeplab",
+        lambda network, images: network.backbone(images)["out"],
     ),
 }
-
-
-@pytest.mark.parametrize("maker", MAKERS)
-def test_torchvisions_files_become_the_same_tensors_of_our_backbone(maker: str, tmp_path: Path) -> None:
-    """In the order of the layers, which is the same in both, whatever they are called."""
-    network, make, layout = MAKERS[maker]
-    tensors = with_statistics(make()).state_dict()
-    ours = deeplab(network, seed=5)
-    load_backbone(ours.backbone, save(tensors, tmp_path), convention="torchvision")
-    assert layout_of(tensors) == layout
-    expected = [value for name, value in tensors.items() if not name.startswith(("fc.", "classifier.", "aux_"))]
-    found = list(ours.backbone.state_dict().values())
-    assert len(found) == len(expected)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def loaded(network: str, tensors: State, folder: Path, **changes: Any) -> Segmenter:
@@ -112,33 +105,29 @@ def loaded(network: str, tensors: State, folder: Path, **changes: Any) -> Segmen
     return ours
 
 
-def plain(network: ResNet) -> nn.Sequential:
-    """A ResNet of torchvision's up to its pooling, unchanged: at output stride 32."""
-    return nn.Sequential(*list(network.children())[:-2])
-
-
 def close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_torchvisions_files_compute_the_features_of_their_own_network(reference: str, tmp_path: Path) -> None:
+    name, make, layout, features = REFERENCES[reference]
+    theirs = with_statistics(make()).double()
+    assert layout_of(theirs.state_dict()) == layout
+    assert close(loaded(name, theirs.state_dict(), tmp_path).features(IMAGES), features(theirs, normalise(IMAGES)))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("depth", RESNETS)
 def test_dilation_adds_positions_between_those_that_weights_were_trained_at(depth: int, tmp_path: Path) -> None:
     """At every fourth position ours computes what torchvision's own network does; 65 pixels suit both roundings."""
-    reference = with_statistics(RESNETS[depth](weights=None)).double()
-    ours = loaded(f"deeplab_resnet{depth}", reference.state_dict(), tmp_path)
-    found, expected = ours.features(IMAGES), plain(reference)(normalise(IMAGES))
+    theirs = with_statistics(RESNETS[depth](weights=None)).double()
+    assert layout_of(theirs.state_dict()) == "torchvision"
+    found = loaded(f"deeplab_resnet{depth}", theirs.state_dict(), tmp_path).features(IMAGES)
+    expected = nn.Sequential(*list(theirs.children())[:-2])(normalise(IMAGES))  # up to its pooling, at stride 32
     assert (found.shape[-2:], expected.shape[-2:]) == ((9, 9), (3, 3))
     assert close(found[..., ::4, ::4], expected)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("maker", ["deeplabv3 resnet", "deeplabv3 mobilenet"])
-def test_the_backbone_of_torchvisions_deeplab_computes_its_features(maker: str, tmp_path: Path) -> None:
-    network, make, _ = MAKERS[maker]
-    reference = with_statistics(make()).double()
-    ours = loaded(network, reference.state_dict(), tmp_path)
-    assert close(ours.features(IMAGES), reference.backbone(normalise(IMAGES))["out"])
 
 
 @torch.no_grad()
@@ -208,26 +197,22 @@ def test_a_deeper_networks_file_is_refused_although_it_has_every_tensor(tmp_path
         load_backbone(deeplab("deeplab_resnet50").backbone, save(tensors, tmp_path), convention="torchvision")
 
 
-def test_safetensors_are_read_too(tmp_path: Path) -> None:
-    tensors = resnet18(weights=None).state_dict()
-    save_file(tensors, tmp_path / "mine.safetensors")
-    backbone = deeplab("deeplab_resnet18").backbone
-    load_backbone(backbone, tmp_path / "mine.safetensors", convention="torchvision")
-    assert torch.equal(backbone[0].weight, tensors["conv1.weight"])
-
-
-def test_files_in_the_format_of_2017_are_read(tmp_path: Path) -> None:
-    """The Caffe-style files are as old."""
+@pytest.mark.parametrize("kind", ["safetensors", "format of 2017"])
+def test_files_of_other_formats_are_read_too(kind: str, tmp_path: Path) -> None:
+    """The Caffe-style files are of 2017."""
     tensors = {"conv1.weight": torch.rand(2, 3), "bn1.weight": torch.rand(2)}
-    torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert (tmp_path / "old.pth").read_bytes()[:2] != b"PK"
-    found = read(tmp_path / "old.pth")
+    if kind == "safetensors":
+        save_file(tensors, path := tmp_path / "mine.safetensors")
+    else:
+        torch.save(tensors, path := tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+        assert path.read_bytes()[:2] != b"PK"
+    found = read(path)
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
 
 
 def test_a_renamed_file_is_reported_unless_it_is_a_published_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backbone = deeplab("deeplab_resnet18").backbone
     known = save(resnet18(weights=None).state_dict(), tmp_path)
@@ -252,7 +237,7 @@ class Hostile:
 
 @pytest.mark.parametrize("content", [Hostile(), {"conv1.weight": Hostile()}, {"conv1.weight": "text"}, [1, 2]])
 def test_what_is_not_plain_tensors_is_refused_and_never_run(
-    content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: object, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "bad.pth")
@@ -274,40 +259,33 @@ def test_each_published_file_names_its_hash_and_is_for_a_network_we_have() -> No
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: Patch) -> Iterator[Server]:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
     with running(Server()) as started:
         yield started
 
 
-def publish(path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def publish(path: Path, address: str, monkeypatch: Patch) -> None:
     """Make a file the only published one, as `mine`."""
-    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", address, "")
+    row = Published("mine", "deeplab_resnet18", path.name, "torchvision", address, "", "example.org/mine")
     monkeypatch.setattr(module, "published", lambda: [row])
 
 
-def offer(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Publish a file on a server of our own; return its name."""
-    path = save({"a": torch.ones(1)}, folder)
-    server.files[f"/{path.name}"] = path.read_bytes()
-    publish(path, server.address(f"/{path.name}"), monkeypatch)
-    return path.name
+def section(weights: str, folder: Path) -> Model:
+    return tiny.model(network="deeplab_resnet18", weights=weights, weights_folder=str(folder / "folder"))
 
 
-def section(weights: str, folder: Path, network: str = "deeplab_resnet18") -> Model:
-    return tiny.model(network=network, weights=weights, weights_folder=str(folder / "folder"))
-
-
-def test_a_file_is_downloaded_once_and_then_found(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offer(server, tmp_path, monkeypatch)
+def test_a_file_is_downloaded_once_and_then_found(server: Server, tmp_path: Path, monkeypatch: Patch) -> None:
+    path = save({"a": torch.ones(1)}, tmp_path)
+    server.files["/mine"] = path.read_bytes()
+    publish(path, server.address("/mine"), monkeypatch)
     first = weights_file(section("mine", tmp_path))
     assert weights_file(section("mine", tmp_path)) == first
+    assert first.read_bytes() == path.read_bytes()
     assert len(server.log) == 1
 
 
-def test_a_file_in_the_cache_of_torch_hub_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_cache_of_torch_hub_is_found_there(tmp_path: Path, monkeypatch: Patch) -> None:
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
     path = save({"a": torch.ones(1)}, tmp_path / "hub/checkpoints")
     publish(path, "http://127.0.0.1:9/", monkeypatch)
@@ -316,26 +294,19 @@ def test_a_file_in_the_cache_of_torch_hub_is_found_there(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("act", [servers.status(404), servers.instead(b"something else"), servers.html])
-def test_where_a_download_fails_the_message_says_where_to_put_the_file(
-    act: servers.Act, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_a_download_fails_the_message_says_where_the_file_is_and_where_to_put_it(
+    act: servers.Act, server: Server, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    name = offer(server, tmp_path, monkeypatch)
+    path = save({"a": torch.ones(1)}, tmp_path)
+    server.files["/mine"] = path.read_bytes()
+    publish(path, server.address("/mine"), monkeypatch)
     server.script.append(act)
-    with pytest.raises(
-        RunFailed, match=r"could not be downloaded from http.*\nPut the file there; its sha256 begins with"
-    ):
+    words = (
+        rf"downloaded from http.*\nPut the file there; its sha256 begins with {path.stem[-8:]}. A browser .*example.org"
+    )
+    with pytest.raises(RunFailed, match=words):
         weights_file(section("mine", tmp_path))
-    assert not (tmp_path / "folder" / name).exists()
-
-
-def test_where_the_originals_file_cannot_be_downloaded_the_message_says_where_else_it_is(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [row for row in published() if row.name == "caffe_imagenet"]
-    gone = [row._replace(address=server.address(f"/{row.file}")) for row in rows]
-    monkeypatch.setattr(module, "published", lambda: gone)
-    with pytest.raises(RunFailed, match=rf"begins with f81d91e8\. A browser finds it at {re.escape(rows[0].by_hand)}"):
-        weights_file(section("caffe_imagenet", tmp_path, "deeplab_resnet101"))
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_file_whose_name_has_another_hash_is_refused(tmp_path: Path) -> None:

@@ -1,20 +1,35 @@
-"""Prepared data and settings so small that a run takes a second."""
+"""Prepared data, settings and runs so small that a run takes a second."""
 
 import copy
+import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import trees
+import numpy as np
 import yaml
+from PIL import Image
 
-from dacs.config import load, settings_for
-from dacs.datasets.formats import find
+from dacs.config import load
 from dacs.files import write_json
-from dacs.prepare.remap import remap
+from dacs.labels import IGNORE, NAMES, palette
+from dacs.layout import PreparedDomain, PreparedSplit, RunDir
+from dacs.methods import method as method_row
 from dacs.provenance import ROOT
+from dacs.settings import Adapt, EvaluateJob, Loop, Model, Params, RunSettings, Train
+from dacs.training.run import Run
 
+STEPS, FRAMES = 6, 4  # of a run; of a split
 SIZES = {"gta5": (40, 64), "cityscapes": (36, 72)}  # height, width of the prepared frames
-LOOP = {
+SPLITS: dict[str, dict[str, tuple[str, ...]]] = {  # domain → split → columns of its index
+    "gta5": {"train": ("image", "label")},
+    "cityscapes": {"train": ("image",), "oracle": ("image", "label"), "val": ("image", "label", "full")},
+}
+REPORTS = {
+    "gta5": {"domain": "gta5", "labelled_split": "train", "measured_split": "train"},
+    "cityscapes": {"domain": "cityscapes", "labelled_split": "oracle", "measured_split": "val"},
+}
+LOOP: dict[str, Any] = {
     "batch": 2,
     "crop": [32, 32],
     "warmup": 1,
@@ -24,16 +39,10 @@ LOOP = {
     "monitor_frames": 2,
     "device": "cpu",
 }
-STEPS = 6
+LAX = {"strict": False}  # a list may stand for a pair
 
-
-def prepare(folder: Path) -> Path:
-    """Raw trees, remapped; returns the folder of prepared data."""
-    for domain, size in SIZES.items():
-        trees.write_tree(domain, folder / "raw" / domain, frames=4, size=(2 * size[0], 2 * size[1]))
-        raw = find(domain, folder / "raw" / domain)
-        remap(raw, folder / "ready" / domain, size=size, resample="bicubic", images="png", workers=1)
-    return folder / "ready"
+# --------------------------------------------------------------------------------------------------------------------
+# Settings
 
 
 def content() -> dict[str, Any]:
@@ -52,32 +61,134 @@ def changed(path: str, value: Any, of: dict[str, Any] | None = None) -> dict[str
     return result
 
 
-def settings(method: str = "source", loop: dict[str, Any] | None = None, **part: Any) -> dict[str, Any]:
-    """The settings of a run of a few steps: those of params.yaml but for what is given and for its size."""
-    kind = "train" if method in ("source", "oracle") else "adapt"
-    found = settings_for(load(content()), kind, method=method)
-    found["loop"] |= LOOP | (loop or {})
-    found[kind] |= {"steps": STEPS, **({} if kind == "train" else {"init": "backbone"}), **part}
-    return found
+@cache
+def params() -> Params:
+    """params.yaml as shipped."""
+    return load(content())
 
 
-def card(method: str = "source", seed: int = 0, loop: dict[str, Any] | None = None, **part: Any) -> dict[str, Any]:
-    """What the loop is told of a run."""
-    return {"key": "key", "method": method, "seed": seed, "settings": settings(method, loop, **part)}
+def adapt(**changes: Any) -> Adapt:
+    """The section `adapt` for a few steps from random weights, with changes."""
+    return Adapt.model_validate({**params().adapt.model_dump(), "steps": STEPS, "init": "backbone", **changes}, **LAX)
 
 
-def finished_run(folder: Path, network: str = "small", seed: int = 0) -> Path:
+def train(**changes: Any) -> Train:
+    """The section `train` for a few steps, with changes."""
+    return Train.model_validate({**params().train.model_dump(), "steps": STEPS, **changes}, **LAX)
+
+
+def model(**changes: Any) -> Model:
+    """The section `model`, with changes."""
+    return Model.model_validate({**params().model.model_dump(), **changes}, **LAX)
+
+
+def loop(**changes: Any) -> Loop:
+    """The section `loop` for a few small steps on the CPU, with changes."""
+    return Loop.model_validate({**params().loop.model_dump(), **LOOP, **changes}, **LAX)
+
+
+def settings(method: str = "source", **changes: Any) -> RunSettings:
+    """The settings of a run; each change goes to the section that has a setting of its name."""
+    makers = {"model": model, "loop": loop} | ({"adapt": adapt} if method_row(method).adapts else {"train": train})
+    given = {
+        section: {name: value for name, value in changes.items() if name in make().model_fields_set}
+        for section, make in makers.items()
+    }
+    assert sum(map(len, given.values())) == len(changes), changes
+    return RunSettings(**{section: make(**given[section]) for section, make in makers.items()})
+
+
+def evaluate_job(**changes: Any) -> EvaluateJob:
+    """What `evaluate` is given."""
+    given = {"batch": 4, "labels": "prepared", "frames": 2, "absent": [], "device": "cpu"}
+    return EvaluateJob.model_validate({**given, **changes})
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Prepared data
+
+
+def prepare(folder: Path, images: str = "png") -> Path:
+    """Write prepared data of both domains below `folder`, without the package's own writers; return `folder`."""
+    for domain, splits in SPLITS.items():
+        prepared = PreparedDomain(folder / domain)
+        for split, columns in splits.items():
+            write_split(prepared.split(split), columns, SIZES[domain], images, seed=len(domain) + (split == "val"))
+        write_json(prepared.data_report, REPORTS[domain])
+    return folder
+
+
+def write_split(split: PreparedSplit, columns: tuple[str, ...], size: tuple[int, int], images: str, seed: int) -> None:
+    """Write one split; the images of the oracle are those of train."""
+    rng = np.random.default_rng(seed)
+    rows, counts, total = [",".join(columns)], [",".join(["image", *NAMES])], hashlib.sha256()
+    folder = "../train/images" if split.path.name == "oracle" else "images"
+    for number in range(FRAMES):
+        full = label(rng, (2 * size[0], 2 * size[1]))
+        pixels = {"image": photo(rng, size), "label": full[::2, ::2], "full": full}
+        files = {"image": f"{folder}/{number}.{images}", "label": f"labels/{number}.png", "full": f"full/{number}.png"}
+        for column in columns:
+            save(pixels[column], split.path / files[column])
+            total.update(pixels[column].tobytes())
+        rows.append(",".join(files[column] for column in columns))
+        found = np.bincount(pixels["label"].flatten(), minlength=IGNORE + 1)[: len(NAMES)]
+        counts.append(",".join([files["image"], *map(str, found)]))
+    split.index.write_text("\n".join(rows) + "\n")
+    if "label" in columns:
+        split.class_counts.write_text("\n".join(counts) + "\n")
+    write_json(split.stats, {"frames": FRAMES, "size": list(size), "sha256": total.hexdigest()})
+
+
+def label(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Train ids in blocks, some of them ignored: uint8 of shape (height, width)."""
+    blocks = rng.integers(0, len(NAMES) + 4, (size[0] // 8 + 1, size[1] // 8 + 1), dtype=np.uint8)
+    blocks[blocks >= len(NAMES)] = IGNORE
+    return blocks.repeat(8, axis=0).repeat(8, axis=1)[: size[0], : size[1]]
+
+
+def photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """A smooth random image: uint8 of shape (height, width, 3)."""
+    small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+    return np.asarray(small.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def save(pixels: np.ndarray, path: Path) -> None:
+    """Write an image, or train ids with their palette."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 2:
+        image.putpalette(palette().tobytes())
+    image.save(path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Runs
+
+
+NO_DATA = Path("no data")
+
+
+def run(
+    ready: Path = NO_DATA, method: str = "source", seed: int = 0, init: RunDir | None = None, **changes: Any
+) -> Run:
+    """A run of gta5 → cityscapes on prepared data; changes are those of `settings`."""
+    labelled = "cityscapes/oracle" if method_row(method).labels == "target" else "gta5/train"
+    source, target = PreparedSplit(ready / labelled), PreparedDomain(ready / "cityscapes")
+    return Run(method, seed, settings(method, **changes), source, target, init)
+
+
+def finished_run(folder: Path, network: str = "small", seed: int = 0) -> RunDir:
     """A run folder with untrained weights of both networks."""
     from safetensors.torch import save_file
 
     from dacs.models.build import build
 
     folder.mkdir(parents=True)
-    for offset, name in enumerate(("weights.safetensors", "teacher.safetensors")):
-        save_file(build(network, aspp_branches=4, seed=seed + offset).state_dict(), folder / name)
-    model = {"network": network, "aspp_branches": 4, "bn_affine": "trained", "convention": "torchvision"}
-    write_json(folder / "settings.json", {"settings": {"model": model}})
-    return folder
+    found, section = RunDir(folder), model(network=network)
+    for offset, path in enumerate((found.weights, found.teacher)):
+        save_file(build(section, seed + offset).state_dict(), path)
+    write_json(found.spec, {"settings": {"model": section.model_dump(mode="json")}})
+    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:

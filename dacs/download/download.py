@@ -70,7 +70,11 @@ def _adopt(domain: str, raw: Path, folder: Path) -> dict[str, Any]:
 
 def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: RetryPolicy) -> dict[str, Any]:
     """The manifest of a data set that is downloaded, and unpacked or read from its archives where they are."""
-    row, folder = dataset(job.domain), Path(job.archives) / job.domain
+    row, folder, note = dataset(job.domain), Path(job.archives) / job.domain, raw / NOTE
+
+    def checksum(archive: Archive) -> str:
+        return expected_file(archive, trusted).checksum
+
     _check_terms(job, row)
     frames = [_mirrored(archive, job.mirrors) for archive in row.archives]
     part = row.parts.get(job.gta5_frames)
@@ -79,36 +83,31 @@ def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: Retr
     if not all(name.endswith(".zip") for name in packed):
         raise BadRequest(f"{job.domain}: its archive is not a zip and must be unpacked.\nSet data.unpack to true.")
     _clear(raw)
-    missing = [each for each in frames + lists if each.name in packed or not _is_unpacked(raw, each, trusted)]
+    done = read_json(note) if note.exists() else {}  # a loss of their files is noticed when frames are counted
+    missing = [each for each in frames + lists if each.name in packed or done.get(each.name) != checksum(each)]
     asks = any(archive.login and not (folder / archive.name).exists() for archive in missing)
     login = Login(credentials(os.environ), site) if asks else None
     # all at once; or a few at a time where each is deleted before the disk must hold the next
     step = job.parallel if job.unpack and not job.keep_archives else max(1, len(missing))
     for batch in (missing[first : first + step] for first in range(0, len(missing), step)):
-        paths = fetch(
-            batch,
-            folder,
-            trusted=trusted,
-            parallel=job.parallel,
-            unverified_hosts=job.unverified_hosts,
-            login=login,
-            retry=retry,
-        )
+        hosts = job.unverified_hosts
+        paths = fetch(batch, folder, trusted=trusted, parallel=job.parallel, unverified=hosts, login=login, retry=retry)
         for archive, path in zip(batch, paths, strict=True):
             if archive.name in packed:
                 check_archive(path, archive.unpacked_limit)
-            else:
-                unpack(path, raw, limit=archive.unpacked_limit, wanted=row.unpack_member)
-                write_json(raw / NOTE, _unpacked(raw) | {archive.name: expected_file(archive, trusted).checksum})
-                if not job.keep_archives:
-                    path.unlink()
-    checksums = {archive.name: expected_file(archive, trusted).checksum for archive in frames + lists}
+                continue
+            unpack(path, raw, limit=archive.unpacked_limit, wanted=row.unpack_member)
+            done[archive.name] = checksum(archive)
+            write_json(note, done)
+            if not job.keep_archives:
+                path.unlink()
+    checksums = {archive.name: checksum(archive) for archive in frames + lists}
     try:
         found = look(job.domain, Tree(folder if packed else raw, packed))
         root = os.path.relpath(folder, raw) if packed else ""
         return _manifest(job.domain, found, "download", root, packed, canonical(checksums)) | {"checksums": checksums}
     except RunFailed:
-        (raw / NOTE).unlink(missing_ok=True)  # files have been lost: the same command unpacks them again
+        note.unlink(missing_ok=True)  # files have been lost: the same command unpacks them again
         raise
 
 
@@ -127,11 +126,10 @@ def _check_terms(job: DownloadJob, row: DataSet) -> None:
 
 def _mirrored(archive: Archive, mirrors: Mapping[str, str]) -> Archive:
     """The archive at the address that the longest matching mirror gives it; what needs a login has no mirror."""
-    matching = [start for start in mirrors if archive.address.startswith(start)]
-    if not matching or archive.login:
-        return archive
-    start = max(matching, key=len)
-    return archive._replace(address=mirrors[start] + archive.address.removeprefix(start))
+    for start in sorted(mirrors, key=len, reverse=True):
+        if archive.address.startswith(start) and not archive.login:
+            return archive._replace(address=mirrors[start] + archive.address.removeprefix(start))
+    return archive
 
 
 def _clear(raw: Path) -> None:
@@ -139,15 +137,6 @@ def _clear(raw: Path) -> None:
     (raw / "manifest.json").unlink(missing_ok=True)
     if (raw / MARKER).exists():
         shutil.rmtree(raw)
-
-
-def _is_unpacked(raw: Path, archive: Archive, trusted: Path) -> bool:
-    """Whether this very archive has been unpacked; a loss of its files is noticed when frames are counted."""
-    return _unpacked(raw).get(archive.name) == expected_file(archive, trusted).checksum != ""
-
-
-def _unpacked(raw: Path) -> dict[str, str]:
-    return read_json(raw / NOTE) if (raw / NOTE).exists() else {}
 
 
 def _manifest(

@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import rarfile
 from tqdm import tqdm
 
+from dacs.datasets.decode import listing
 from dacs.download.transfer import check_room
 from dacs.errors import RunFailed
 from dacs.files import atomic
@@ -25,24 +26,11 @@ from dacs.locks import working_alone
 
 CHUNK = 2**18  # bytes; more and less were slower
 BLOCK = 4096  # bytes of disk that a file may take beyond its size
-LISTED = 10  # members named in an error; the rest are counted
 DAMAGED = (zipfile.BadZipFile, rarfile.Error, zlib.error, EOFError, ValueError, RuntimeError)
 TOOLS = ("unrar", "unar", "bsdtar", "sevenzip", "sevenzip2")  # as rarfile calls them
+Members = dict[str, Any]  # relative name with forward slashes → what zipfile or rarfile knows of the file
 rarfile.SHELL = "sh"  # rarfile 4 passes "--" where bsdtar expects the name of the archive; for sh it is $0
 rarfile.BSDTAR_CONFIG["open_cmd"] = ("SHELL", "-c", 'exec bsdtar -xOf "$@"')
-INSTALL = (
-    "Install one, 'apt install unar' or 'apt install libarchive-tools' (Debian, Ubuntu) or"
-    " 'conda install -c conda-forge libarchive', then run the same command again."
-)
-
-
-class Member(NamedTuple):
-    """One file of an archive."""
-
-    name: str  # relative, with forward slashes
-    bytes: int
-    crc32: int | None  # some RAR archives have another checksum instead
-    info: Any  # what zipfile or rarfile knows it by
 
 
 def check_archive(archive: Path, limit: int) -> None:
@@ -58,26 +46,23 @@ def unpack(archive: Path, out: Path, *, limit: int, wanted: Callable[[str], bool
     RunFailed for whatever is wrong with archive, folder, disk or tools; members that are whole are kept then.
     """
     with _open(archive) as opened, working_alone(out, "another run is unpacking"):
-        chosen = [member for member in _check_members(archive, opened, limit) if wanted(member.name)]
+        chosen = {name: info for name, info in _check_members(archive, opened, limit).items() if wanted(name)}
         if not chosen:
-            raise _unusable(archive, "holds none of the wanted files, is it the right archive")
+            raise _refusal(archive, "holds none of the wanted files, is it the right archive")
         for leftover in out.rglob(".*.partial*"):
             leftover.unlink()
-        missing = [member for member in chosen if not _is_there(out / member.name, member)]
-        check_room(out, sum(member.bytes + BLOCK for member in missing))
+        missing = {name: info for name, info in chosen.items() if not _is_there(out / name, info)}
+        check_room(out, sum(info.file_size + BLOCK for info in missing.values()))
         damaged: dict[str, str] = {}
-        for _ in _readers(archive, missing):
+        for _ in _readers(archive, missing.values()):
             damaged = _write(opened, missing, out, archive.name)
-            missing = [member for member in missing if member.name in damaged]
+            missing = {name: chosen[name] for name in damaged}
             if not missing:
                 break
         if damaged:
-            raise _unusable(archive, _listing(damaged, len(chosen)))
+            heading = f"{len(damaged)} of {len(chosen)} members are damaged; the others are kept"
+            raise _refusal(archive, listing(heading, (f"{name}: {reason}" for name, reason in damaged.items())))
         return len(chosen)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Before the first byte
 
 
 def _open(archive: Path) -> Any:
@@ -85,29 +70,27 @@ def _open(archive: Path) -> Any:
     try:
         return rarfile.RarFile(archive, errors="strict") if archive.suffix == ".rar" else zipfile.ZipFile(archive)
     except Exception as error:  # a hostile listing can trip a parser in any way
-        raise _unusable(archive, f"cannot be read, it is cut, damaged or no archive ({error})") from error
+        raise _refusal(archive, f"cannot be read, it is cut, damaged or no archive ({error})") from error
 
 
-def _check_members(archive: Path, opened: Any, limit: int) -> list[Member]:
+def _check_members(archive: Path, opened: Any, limit: int) -> Members:
     """The files of an archive. Raises RunFailed for the first member that is not a plain file inside the folder."""
-    members: dict[str, Member] = {}
+    members: dict[str, tuple[str, Any]] = {}
     for info in opened.infolist():
         raw = info.filename.replace("\\", "/")
         if fault := _name_fault(raw) or _kind_fault(info):
-            raise _refused(archive, f"member {info.filename!r} {fault}")
+            raise _refusal(archive, f"member {info.filename!r} {fault}; nothing was unpacked")
         if raw.endswith("/") or not PurePosixPath(raw).name:
             continue  # a folder
         name = str(PurePosixPath(raw))
         key = unicodedata.normalize("NFC", name).casefold()  # one for all names that some file system takes for one
         if key in members:
-            raise _refused(archive, f"members {members[key].info.filename!r} and {info.filename!r} have one name")
-        members[key] = Member(name, info.file_size, info.CRC, info)
-    total = sum(member.bytes for member in members.values())
+            raise _refusal(archive, f"members {members[key][1].filename!r} and {info.filename!r} have one name")
+        members[key] = name, info
+    total = sum(info.file_size for _, info in members.values())
     if total > limit:
-        raise _refused(archive, f"would unpack to {total:,} bytes, expected at most {limit:,}")
-    if isinstance(opened, rarfile.RarFile) and opened.is_solid():
-        raise _refused(archive, "is a solid archive, of which no member can be unpacked alone")
-    return list(members.values())
+        raise _refusal(archive, f"would unpack to {total:,} bytes, expected at most {limit:,}")
+    return dict(members.values())
 
 
 def _name_fault(name: str) -> str:
@@ -131,24 +114,22 @@ def _kind_fault(info: Any) -> str:
     return "is encrypted" if encrypted else ""
 
 
-def _is_there(path: Path, member: Member) -> bool:
-    """Whether a file has the size and the checksum of a member."""
-    if not path.is_file() or path.stat().st_size != member.bytes:
+def _is_there(path: Path, info: Any) -> bool:
+    """Whether a file has the size and the checksum of a member; some RAR archives have a checksum of another kind."""
+    if not path.is_file() or path.stat().st_size != info.file_size:
         return False
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return member.crc32 in (None, checksum)
+    return info.CRC in (None, zlib.crc32(path.read_bytes()))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Writing
+def _refusal(archive: Path, reason: str) -> RunFailed:
+    tools = ", install another of unrar, unar, bsdtar and 7z" if archive.suffix == ".rar" else ""
+    advice = f"Delete the file and download it again{tools}, or unpack it by hand and name the folder in data.sources."
+    return RunFailed(f"{archive}: {reason}.\n{advice}")
 
 
-def _readers(archive: Path, missing: Collection[Member]) -> Iterator[None]:
+def _readers(archive: Path, missing: Collection[Any]) -> Iterator[None]:
     """One turn for each program that can read the missing members; some fail where another does not."""
-    if not any(isinstance(info, rarfile.RarInfo) and info.compress_type != rarfile.RAR_M0 for *_, info in missing):
+    if not any(isinstance(info, rarfile.RarInfo) and info.compress_type != rarfile.RAR_M0 for info in missing):
         yield
         return
     found = False
@@ -158,45 +139,23 @@ def _readers(archive: Path, missing: Collection[Member]) -> Iterator[None]:
             found = True
             yield
     if not found:
-        problem = "is packed, and none of unrar, unar, bsdtar and 7z is installed; nothing was unpacked"
-        raise RunFailed(f"{archive}: {problem}.\n{INSTALL}")
+        raise RunFailed(
+            f"{archive}: is packed, and none of unrar, unar, bsdtar and 7z is installed; nothing was unpacked.\n"
+            "Install one, 'apt install unar' or 'apt install libarchive-tools' (Debian, Ubuntu) or"
+            " 'conda install -c conda-forge libarchive', then run the same command again."
+        )
 
 
-def _write(opened: Any, members: Collection[Member], out: Path, title: str) -> dict[str, str]:
+def _write(opened: Any, members: Members, out: Path, title: str) -> dict[str, str]:
     """Write members below `out`; returns the names of those that are damaged, with the reason."""
     damaged: dict[str, str] = {}
-    total = sum(member.bytes for member in members)
-    with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        for member in members:
-            try:
-                with atomic(out / member.name) as partial, partial.open("wb") as file:
-                    with opened.open(member.info) as source:  # which compares the checksum at the end
-                        shutil.copyfileobj(source, file, CHUNK)
-                    if file.tell() != member.bytes:
-                        raise EOFError(f"{file.tell()} bytes of {member.bytes}")
-            except DAMAGED as error:
-                damaged[member.name] = str(error) or type(error).__name__
-            bar.update(member.bytes)
+    for name, info in tqdm(members.items(), desc=title, unit=" files", leave=False, disable=None):
+        try:
+            with atomic(out / name) as partial, partial.open("wb") as file:
+                with opened.open(info) as source:  # which compares the checksum at the end
+                    shutil.copyfileobj(source, file, CHUNK)
+                if file.tell() != info.file_size:
+                    raise EOFError(f"{file.tell()} bytes of {info.file_size}")
+        except DAMAGED as error:
+            damaged[name] = str(error) or type(error).__name__
     return damaged
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Messages
-
-
-def _listing(damaged: dict[str, str], members: int) -> str:
-    lines = [f"  {name}: {reason}" for name, reason in damaged.items()]
-    rest = [f"  … and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    return "\n".join([f"{len(lines)} of {members} members are damaged; the others are kept", *lines[:LISTED], *rest])
-
-
-def _refused(archive: Path, reason: str) -> RunFailed:
-    advice = (
-        "Get it from its official address; if that is the same, unpack it by hand, name the folder in data.sources."
-    )
-    return RunFailed(f"{archive}: {reason}; nothing was unpacked.\n{advice}")
-
-
-def _unusable(archive: Path, reason: str) -> RunFailed:
-    tools = ", or install another of unrar, unar, bsdtar and 7z" if archive.suffix == ".rar" else ""
-    return RunFailed(f"{archive}: {reason}.\nDelete the file and download it again{tools}.")

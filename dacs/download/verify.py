@@ -8,69 +8,54 @@ from pathlib import Path
 from typing import Any
 
 from dacs.datasets.base import Archive
-from dacs.download.errors import RestartDownload, WebPage
 from dacs.errors import RunFailed
 from dacs.files import read_json, write_json
 from dacs.locks import working_alone
 
 MAGIC = {".zip": b"PK", ".rar": b"Rar!"}
-PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")  # how web pages start
+
+
+class RestartDownload(Exception):
+    """The bytes received do not belong to the file that was asked for; a request from byte 0 may help."""
 
 
 def expected_file(archive: Archive, trusted: Path) -> Archive:
     """The archive with the size and checksum of its first download, where none are published."""
-    known = read_trusted(trusted).get(archive.name)
+    known = _read_trusted(trusted).get(archive.name)
     if archive.checksum or not known:
         return archive
     return archive._replace(bytes=known["bytes"], checksum=f"sha256:{known['sha256']}")
 
 
-def check_start(name: str, head: bytes) -> None:
-    """Raise PermanentError where a file starts like a web page, RestartDownload where it is no archive of its kind."""
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGES):
-        raise WebPage
-    magic = MAGIC[Path(name).suffix]
-    if head[: len(magic)] != magic[: len(head)]:
-        raise RestartDownload(f"the file starts with {head[:8]!r}, expected {magic!r}")
-
-
 def check_file(archive: Archive, path: Path, trusted: Path) -> str:
     """The checksum of a file, noted in `trusted` where none was known. Raises RestartDownload on any difference."""
-    size = path.stat().st_size
+    size, magic = path.stat().st_size, MAGIC[Path(archive.name).suffix]
     if archive.bytes not in (None, size):
         raise RestartDownload(f"{size} bytes, expected {archive.bytes}")
     kind = archive.checksum.partition(":")[0] or "sha256"
     with path.open("rb") as stream:
-        check_start(archive.name, stream.read(64))
+        if (head := stream.read(8))[: len(magic)] != magic:
+            raise RestartDownload(f"the file starts with {head!r}, expected {magic!r}")
         stream.seek(0)
         digest = hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     if not archive.checksum:
-        trust(trusted, archive, size, digest)
+        _trust(trusted, archive, size, digest)
     elif archive.checksum != f"{kind}:{digest}":
         raise RestartDownload(f"{kind}:{digest}, expected {archive.checksum}")
     return f"{kind}:{digest}"
 
 
-def trust(trusted: Path, archive: Archive, size: int, sha256: str) -> None:
-    """Note a first download; what another run has noted meanwhile is kept, and must be the same."""
+def _trust(trusted: Path, archive: Archive, size: int, sha256: str) -> None:
+    """Note a first download; what other runs have noted is kept."""
     with working_alone(trusted.parent, "another download notes a checksum", wait=True):
-        entries = read_trusted(trusted)
-        noted = entries.setdefault(archive.name, {"sha256": sha256, "bytes": size, "address": archive.address})
-        if noted["sha256"] != sha256:
-            raise RunFailed(
-                f"{archive.name}: sha256 {sha256}, but {trusted} has noted {noted['sha256']} meanwhile.\n"
-                f"Find out which is right, then delete the entry or the file."
-            )
-        write_json(trusted, dict(sorted(entries.items())))
+        entries = {archive.name: {"sha256": sha256, "bytes": size, "address": archive.address}}
+        write_json(trusted, dict(sorted((entries | _read_trusted(trusted)).items())))
 
 
-def read_trusted(trusted: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of first downloads by the name of the archive. Raises RunFailed where the file is broken."""
+def _read_trusted(trusted: Path) -> dict[str, dict[str, Any]]:
+    """Size, sha256 and address of first downloads by the name of the archive."""
     entries = read_json(trusted) if trusted.exists() else {}
     try:
-        whole = all(isinstance(each["bytes"], int) and isinstance(each["sha256"], str) for each in entries.values())
+        return {name: {key: each[key] for key in ("sha256", "bytes", "address")} for name, each in entries.items()}
     except (AttributeError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise RunFailed(f"{trusted}: not bytes and sha256 of each archive.\nRestore it from version control.")
-    return dict(entries)
+        raise RunFailed(f"{trusted}: not a table of first downloads.\nRestore it from version control.") from None

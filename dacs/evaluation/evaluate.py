@@ -68,7 +68,6 @@ def load(weights: Path) -> Segmenter:
     return network.eval()
 
 
-@torch.inference_mode()
 def _logits(
     network: Segmenter, data: Split, numbers: list[int], batch: int, device: torch.device
 ) -> Iterator[tuple[int, Tensor]]:
@@ -77,7 +76,7 @@ def _logits(
     for first in range(0, len(numbers), batch):
         some = numbers[first : first + batch]
         images = torch.stack([data.image(i) for i in some]).to(device)
-        with memory_errors(f"{len(some)} frames at a time", advice):
+        with memory_errors(f"{len(some)} frames at a time", advice), torch.inference_mode():
             logits = network(images.float() / 255)
         yield from zip(some, logits, strict=True)
 

@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from dacs.adaptation.sampling import Order, seed_of
 from dacs.loading.split import Split
 
+GRACE = 300  # seconds that a worker has after SIGTERM: longer than any step takes
+
 
 class Batch(NamedTuple):
     """Crops of several frames."""
@@ -110,14 +112,17 @@ def batches(
             batch_size=None,
             sampler=count(start_step),
             num_workers=workers,
-            worker_init_fn=_ignore_stop_signals,
+            worker_init_fn=_outlast_stop_signals,
             persistent_workers=True,
             pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
         )
     )
 
 
-def _ignore_stop_signals(worker: int) -> None:
-    """Let a worker ignore the signals that stop all processes of a job: the run ends its step, then its workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _outlast_stop_signals(worker: int) -> None:
+    """Let a worker outlast the signals that stop all processes of a job: the run ends its step, then its workers.
+
+    SIGTERM is also how Python ends the workers of a run that has crashed, so they must not ignore it for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))

@@ -22,7 +22,7 @@ def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[St
     targets = _crops("target", run.target.train, run, first, SHUFFLED) if run.row.adapts else None
     for number in range(first, total):
         source = _to_device(next(sources), device)
-        target = _to_device(next(targets), device).images if targets else None
+        target = None if targets is None else _to_device(next(targets), device).images
         generator = torch.Generator().manual_seed(seed_of(run.seed, "mix", number))
         yield StepBatch(source, target, generator, share=1 / accumulate, last=number == total - 1)
 

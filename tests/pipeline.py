@@ -1,4 +1,4 @@
-"""A copy of this project in a folder of its own, and what its two front doors do there."""
+"""A copy of this project in another folder, and what commands do there."""
 
 import os
 import re
@@ -16,20 +16,21 @@ TOOLS = Path(sys.executable).parent
 SNAKEMAKE = ("snakemake", "--cores", "2", "all")
 REPRO = ("dvc", "repro")
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
+PLANNED = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
 # Jobs of one task with source-only training and one adaptation, by rule.
 EVERY = Counter(world=2, remap=1, remap_target=1, train=1, adapt=1, evaluate=2, figures=1, report=1)
 ADAPTATION = Counter(adapt=1, evaluate=1, figures=1, report=1)
 
 
-class River:
+class Pipeline:
     """One copy of the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def run(self, *command: str, fails: bool = False) -> str:
-        """What a command printed; it should fail or not, as told."""
+        """What a command printed; asserts that it fails, or that it does not."""
         done = subprocess.run(
             [TOOLS / command[0], *command[1:]] if (TOOLS / command[0]).exists() else command,
             cwd=self.folder,
@@ -47,6 +48,13 @@ class River:
         del jobs["all"]
         return jobs
 
+    def planned(self, *options: str) -> Counter[str]:
+        """How many jobs of each rule Snakemake would run."""
+        jobs = Counter({rule: int(count) for rule, count in PLANNED.findall(self.run("snakemake", "-n", *options))})
+        for name in ("all", "total"):
+            del jobs[name]
+        return jobs
+
     def trained(self) -> set[str]:
         """The keys of the runs that were trained here."""
         return {path.parent.name for path in (self.folder / ".cache/runs").glob("*/settings.json")}
@@ -61,58 +69,65 @@ class River:
         params = yaml.safe_load(path.read_text())
         for name, value in values.items():
             *sections, key = name.split("__")
-            place = params
+            inner = params
             for section in sections:
-                place = place[section]
-            place[key] = value
+                inner = inner[section]
+            inner[key] = value
         path.write_text(yaml.safe_dump(params, sort_keys=False))
 
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text of a file, which must be there."""
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text, f"{name} has no {old!r}"
+        path.write_text(text.replace(old, new))
+
     def undo(self) -> None:
-        """Take params.yaml as it was committed."""
-        self.run("git", "checkout", "--quiet", "params.yaml")
+        """Take all that is in Git as it was committed."""
+        self.run("git", "checkout", "--quiet", ".")
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
 
-    def clone(self, folder: Path) -> "River":
+    def clone(self, folder: Path) -> "Pipeline":
         self.run("git", "clone", "--quiet", str(self.folder), str(folder))
-        return _with_identity(River(folder))
+        return _with_identity(Pipeline(folder))
 
-    def copy(self, folder: Path) -> "River":
+    def copy(self, folder: Path) -> "Pipeline":
         """The same, with all that was made, in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return River(folder)
+        return Pipeline(folder)
 
 
-def spring(folder: Path, **values: Any) -> River:
+def create(folder: Path, **values: Any) -> Pipeline:
     """A repository of the project's sources at `scale: smoke`, with edits of params.yaml; nothing is made yet."""
-    listed = subprocess.run(
-        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and name not in ("dvc.lock", "reports/metrics.json"):
+    for name in sources():
+        if name not in ("dvc.lock", "reports/metrics.json"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    river = River(folder)
-    river.run("git", "init", "--quiet", "--initial-branch", "main")
-    _with_identity(river)
-    river.set(scale="smoke", **values)
-    river.commit("Begin")
-    return river
+    pipeline = Pipeline(folder)
+    pipeline.run("git", "init", "--quiet", "--initial-branch", "main")
+    _with_identity(pipeline)
+    pipeline.set(scale="smoke", **values)
+    pipeline.commit("Begin")
+    return pipeline
+
+
+def sources() -> list[str]:
+    """The files of the project that are in Git, or could be."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
 def environment() -> dict[str, str]:
-    """As after activating the environment, and as Git and DVC are without a person's own settings."""
+    """As after activating the environment, without a person's settings of Git and DVC."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "SNAKEMAKE_"))}
     return {**kept, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
-def _with_identity(river: River) -> River:
-    river.run("git", "config", "user.name", "A person")
-    river.run("git", "config", "user.email", "person@example.org")
-    return river
+def _with_identity(pipeline: Pipeline) -> Pipeline:
+    pipeline.run("git", "config", "user.name", "A person")
+    pipeline.run("git", "config", "user.email", "person@example.org")
+    return pipeline

@@ -1,0 +1,149 @@
+"""Custom data sets through the whole pipeline at `scale: smoke`: one without labels, one with all labels."""
+
+import csv
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from pipeline import SNAKEMAKE, Pipeline, create
+
+from dacs.labels import CLASSES, IGNORE, NAMES, palette
+
+TASKS = ["gta5-dashcam", "gta5-fleet", "fleet-cityscapes"]
+METHODS = ["source", "dacs"]
+ABSENT = ["train", "terrain"]
+
+
+def write_frame(image: Path, label: Path | None, seed: int, size: tuple[int, int]) -> None:
+    """An image in the colours of its classes as JPEG, and its label as a PNG of Cityscapes' ids."""
+    ground_truth = tiny.label(np.random.default_rng(seed), size)
+    ground_truth[np.isin(ground_truth, [NAMES.index(name) for name in ABSENT])] = NAMES.index("vegetation")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(palette()[ground_truth]).save(image)
+    if label:
+        ids = np.zeros(256, np.uint8)
+        ids[[row.train_id for row in CLASSES]] = [row.id for row in CLASSES]
+        ids[IGNORE] = 0
+        Image.fromarray(ids[ground_truth]).save(label)
+
+
+def domains(folder: Path) -> dict[str, Any]:
+    """Raw files of two data sets in `folder`, and the tables that describe them."""
+    for number in range(5):
+        write_frame(folder / f"dashcam/monday/{number}.jpg", None, number, (80, 150))
+        for split in ("train", "val"):
+            seed = 10 * number + (split == "val")
+            image, label = (folder / "fleet" / split / f"{number}{end}" for end in (".jpg", "_ids.png"))
+            write_frame(image, label, seed, (100 + number % 2, 200))
+    fleet = {
+        name: {"images": f"{folder}/fleet/{name}/*.jpg", "labels": f"{folder}/fleet/{name}/*_ids.png"}
+        for name in ("train", "val")
+    }
+    classes = {"0": "ignore", **{str(label.id): label.name for label in CLASSES if label.name not in ABSENT}}
+    return {
+        "dashcam": {"train": {"images": f"{folder}/dashcam/**/*.jpg"}, "size": [64, 120]},
+        "fleet": {**fleet, "classes": classes, "absent": ABSENT, "size": [64, 128]},
+    }
+
+
+@pytest.fixture(scope="module")
+def custom(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    folder = tmp_path_factory.mktemp("custom")
+    values = {"runs__tasks": TASKS, "runs__methods": METHODS, "domains": domains(folder / "raw")}
+    pipeline = create(folder / "project", **values)
+    assert pipeline.jobs(*SNAKEMAKE) == Counter(
+        world=2, download=2, remap=2, remap_target=2, train=3, adapt=3, evaluate=6, figures=1, report=1
+    )
+    return pipeline
+
+
+def content(pipeline: Pipeline, path: str) -> Any:
+    return json.loads((pipeline.folder / path).read_text())
+
+
+def rows(pipeline: Pipeline, table: str) -> list[dict[str, str]]:
+    with (pipeline.folder / f"reports/tables/{table}.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_an_unlabelled_target_gets_predictions_and_no_number(custom: Pipeline) -> None:
+    for method in METHODS:
+        folder = f"runs/gta5-dashcam/{method}/seed0"
+        metrics = content(custom, f"{folder}/evaluation/metrics.json")
+        assert metrics["unmeasured"] == "The train frames of dashcam have no labels, so nothing was measured."
+        assert metrics["student"]["miou19"] is metrics["teacher"]["iou"]["road"] is None
+        assert len(custom.bytes_of(f"{folder}/evaluation/predictions/*.png")) == 2
+        assert not np.any(content(custom, f"{folder}/evaluation/confusion.json")["student"])
+        log = csv.DictReader((custom.folder / folder / "log.csv").read_text().splitlines())
+        last = list(log)[-1]
+        assert last["confident_share"]
+        assert "pseudo_accuracy" not in last
+    report = content(custom, "reports/metrics.json")
+    assert all(report["gta5-dashcam"][method]["miou19"] is None for method in METHODS)
+    assert all(report["gta5-fleet"][method]["miou19"] is not None for method in METHODS)
+
+
+def test_the_page_says_that_nothing_was_measured_and_still_shows_pictures(custom: Pipeline) -> None:
+    text = (custom.folder / "reports/index.html").read_text()
+    assert "GTA5 → dashcam: no scores" in text
+    assert "GTA5 → dashcam, percent" not in text
+    assert 'alt="mixed image (DACS, GTA5 → dashcam)"' in text
+    assert 'alt="Image monday_0 of the target"' in text
+    assert 'alt="Ground truth of monday_0' not in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower()
+
+
+def test_means_leave_out_what_the_target_does_not_have(custom: Pipeline) -> None:
+    metrics = content(custom, "runs/gta5-fleet/dacs/seed0/evaluation/metrics.json")
+    assert metrics["absent"] == ABSENT
+    assert all(metrics["student"]["iou"][name] is None for name in ABSENT)
+    assert metrics["labels"] == "prepared 64x128"
+    text = (custom.folder / "reports/index.html").read_text()
+    assert "fleet does not have train, terrain: means are over the other classes" in text
+    assert "fleet does not have train, terrain: their IoU is included in the means" in text
+
+
+def test_custom_data_are_reported_as_found(custom: Pipeline) -> None:
+    facts = {(row["domain"], row["fact"], row["name"]): row["count"] for row in rows(custom, "data_report")}
+    assert facts["fleet", "frames", "val"] == facts["dashcam", "frames", "train"] == "5"
+    assert facts["fleet", "size", "200x101"] == "4"
+    assert ("fleet", "origin", "custom") in facts
+    assert not [name for domain, fact, name in facts if (domain, fact) == ("dashcam", "id")]
+    splits = {(row["domain"], row["split"]) for row in rows(custom, "data")}
+    assert splits == {
+        ("gta5", "train"), ("dashcam", "train"), ("fleet", "train"), ("fleet", "val"), ("fleet", "oracle"),
+        ("cityscapes", "train"), ("cityscapes", "val"),
+    }  # fmt: skip
+
+
+def test_tools_cope_with_what_was_not_measured(custom: Pipeline) -> None:
+    assert "gta5-dashcam" in custom.run("dvc", "metrics", "show", "reports/metrics.json")
+    custom.run("python", "-m", "dacs", "compare", "reports/metrics.json", "reports/metrics.json")
+    runs = [f"runs/gta5-dashcam/{method}/seed0" for method in METHODS]
+    assert "The train frames of dashcam have no labels" in custom.run(
+        "python", "-m", "dacs", "compare", *runs, fails=True
+    )
+    assert "finished" in custom.run("python", "-m", "dacs", "plan")
+
+
+def test_labels_at_full_size_are_evaluated_again_and_not_trained_again(custom: Pipeline) -> None:
+    assert custom.jobs(*SNAKEMAKE) == Counter()
+    custom.set(evaluate__labels="full")
+    assert custom.jobs(*SNAKEMAKE) == Counter(evaluate=6, figures=1, report=1)
+    metrics = content(custom, "runs/gta5-fleet/dacs/seed0/evaluation/metrics.json")
+    assert metrics["labels"] == "full, 2 sizes"
+    assert content(custom, "runs/fleet-cityscapes/dacs/seed0/evaluation/metrics.json")["labels"] == "full 128x256"
+
+
+def test_another_frame_is_noticed_and_all_that_depends_on_it_is_made_again(custom: Pipeline, tmp_path: Path) -> None:
+    pipeline = custom.copy(tmp_path / "project")
+    folder = custom.folder.parent / "raw"
+    write_frame(folder / "dashcam/tuesday/0.jpg", None, 99, (80, 150))
+    assert pipeline.jobs(*SNAKEMAKE) == Counter(download=1, remap=1, train=1, adapt=1, evaluate=2, figures=1, report=1)
+    assert content(pipeline, "data/ready/dashcam/train/stats.json")["frames"] == 6
