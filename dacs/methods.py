@@ -38,7 +38,8 @@ class Method(NamedTuple):
 # fmt: off
 METHODS: dict[str, Method] = {
     "source": Method("source only", "#6e7781", "#9aa4b0",
-                     "labelled source images only: the baseline, and what adaptation starts from", terms=(SOURCE_LOSS,)),
+                     "labelled source images only: the baseline, and what adaptation starts from",
+                     terms=(SOURCE_LOSS,)),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
                      "source images, and target images with the pseudo-labels of the teacher"),
     "naive": Method("naive mixing", "#c25e00", "#f0984a",

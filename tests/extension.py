@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from dacs.adaptation.masks import Mask
 from dacs.adaptation.sampling import Frames, Order
@@ -107,5 +107,3 @@ def road_iou(report: ReportData) -> Iterator[Plot]:
 
 
 ROAD_IOU = FigureSpec("results", road_iou)
-
-

@@ -38,8 +38,8 @@ def pipeline(params: Params) -> None:
         run = RunDir.of(Path("runs"), request.task, request.method, request.seed)
         source, target = request.prepared(READY)
         verb = "adapt" if METHODS[request.method].adapts else "train"
-        named = ("--method", request.method, "--seed", request.seed)
-        dacs(params, verb, *named, "--source", source.path, "--target", target.path, "--out", run.path, method=request.method)
+        data = ("--source", source.path, "--target", target.path, "--out", run.path)
+        dacs(params, verb, "--method", request.method, "--seed", request.seed, *data, method=request.method)
         measured = ("--index", target.measured.path, "--out", run.evaluation.path)
         dacs(params, "evaluate", "--run", run.path, *measured, domain="cityscapes")
     dacs(params, "figures", "--ready", READY, "--out", REPORTS)
@@ -87,10 +87,21 @@ def test_a_data_set_from_outside_is_known_by_its_module_alone(params: Params) ->
     assert PreparedDomain(READY / "town").split(dataset_of(params, "town").labelled_split).path == READY / "town/train"
 
 
-def test_the_code_of_an_extension_is_in_the_key_of_its_runs(
-    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("old", "new", "matters"),
+    [
+        ("// 8", "// 16", True),
+        ("Paste every", "Mask every", False),
+        ("ids[:20] = 2", "ids[:10] = 2", False),
+    ],
+)
+def test_an_edit_of_an_extension_redoes_its_runs_exactly_if_it_matters(
+    old: str, new: str, matters: bool, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {name: code_of(METHODS[name], params.model) for name in ("source", "stripes")}
-    assert before["source"] != before["stripes"]
-    other = METHODS["stripes"]._replace(mask="dacs.adaptation.masks:cut_mask")
-    assert code_of(other, params.model) != before["stripes"]
+    monkeypatch.syspath_prepend(tmp_path)
+    module, row = tmp_path / "edited_extension.py", extension.STRIPES._replace(mask="edited_extension:stripes")
+    module.write_text(Path(extension.__file__).read_text())
+    before = code_of(row, params.model)
+    assert old in module.read_text()
+    module.write_text(module.read_text().replace(old, new))
+    assert (code_of(row, params.model) != before) == matters
