@@ -99,8 +99,6 @@ def adopt(domain: str, raw: Path, copy: Path) -> dict[str, Any]:
     return bring(DownloadJob(domain=domain, source=str(copy)), raw, raw.parent / "first-use.json")
 
 
-# ---- downloads
-
 unpacked_or_not = [("gta5", True), ("gta5", False), ("synthia", True), ("cityscapes", True)]
 
 
@@ -254,9 +252,6 @@ def test_the_official_split_of_gta5_keeps_its_training_frames(tmp_path: Path, ch
     savemat(tmp_path / "copy/code/split.mat", parts | {"valIds": parts["valIds"][1:]})
     with pytest.raises(RunFailed, match=r"12403.*are published"):
         find("gta5", tmp_path / "raw", part="official")
-
-
-# ---- custom domains
 
 
 def test_a_changed_file_of_a_custom_domain_changes_its_manifest(tmp_path: Path) -> None:

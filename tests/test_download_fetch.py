@@ -168,9 +168,6 @@ def test_a_server_that_is_gone_is_reported_without_the_query_of_its_address(tmp_
     assert secret not in "".join(traceback.format_exception(caught.value))
 
 
-# ---- trust on first use, and what is there already
-
-
 def test_the_first_download_is_trusted_and_any_other_refused(server: Server, tmp_path: Path) -> None:
     check(tmp_path / "raw", unknown(server))
     sha256 = hashlib.sha256(BODY).hexdigest()
@@ -221,9 +218,6 @@ def test_bytes_of_unknown_origin_are_not_resumed(server: Server, tmp_path: Path)
     assert server.ranges() == [""]
 
 
-# ---- full disks
-
-
 def test_a_disk_that_is_too_small_is_reported(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")(1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -246,8 +240,6 @@ def test_a_disk_that_fills_up_is_reported_and_what_was_received_is_kept(server: 
     check(tmp_path / "raw", row(server))
     assert server.ranges() == ["", "bytes=100000-"]
 
-
-# ---- kills, stops, two at once
 
 SCRIPT = """
 import json, sys
@@ -289,9 +281,6 @@ def test_two_downloads_do_not_work_on_one_folder(server: Server, tmp_path: Path)
         get(tmp_path / "raw", row(server))
 
 
-# ---- several archives
-
-
 def test_several_run_at_once_and_come_in_the_order_asked_for_and_are_all_noted(server: Server, tmp_path: Path) -> None:
     both = threading.Barrier(2)
 
@@ -316,9 +305,6 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, tmp_path: Path)
     assert [line.split(":")[0] for line in lines[1:3]] == ["1.zip", "4.zip"]
     assert len(lines) == 4  # and what to do, once
     assert named(tmp_path / "raw") == [NAME]
-
-
-# ---- TLS
 
 
 @pytest.mark.parametrize("hosts", [[], ["127.0.0.1"], ["*", "local", ""]])

@@ -62,9 +62,6 @@ def refusal(archive: Path, limit: int = ROOM) -> str:
     return first
 
 
-# ---- honest archives
-
-
 @both_kinds
 def test_every_kind_of_archive_gives_the_same_tree(kind: str, tmp_path: Path) -> None:
     archive = made(tmp_path, kind, [Item(b"GT/" if kind == "zip" else b"GT", mode=FOLDER), *HONEST])
@@ -97,9 +94,6 @@ def test_what_is_there_and_right_is_kept_and_the_rest_is_written(tmp_path: Path)
 def test_two_runs_do_not_unpack_to_one_folder(tmp_path: Path) -> None:
     with working_alone(tmp_path / "out", "a test"), pytest.raises(RunFailed, match="another run is unpacking there"):
         unpack(made(tmp_path, "zip", HONEST), tmp_path / "out", limit=ROOM)
-
-
-# ---- hostile archives
 
 
 @pytest.mark.parametrize(
@@ -181,19 +175,12 @@ def test_a_cut_or_a_changed_bit_never_trips_the_reader_nor_leaves_a_wrong_file(
     assert sorted(tmp_path.iterdir()) == [archive, tools]
 
 
-# ---- the disk
-
-
 def test_a_disk_without_room_is_reported_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = made(tmp_path, "zip", HONEST)
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(0))
-        with pytest.raises(RunFailed, match=r"0.00 GiB are free"):
-            unpack(archive, tmp_path / "out", limit=ROOM)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(0))
+    with pytest.raises(RunFailed, match="are free"):
+        unpack(archive, tmp_path / "out", limit=ROOM)
     assert not (tmp_path / "out").exists()
-
-
-# ---- tools
 
 
 @pytest.mark.parametrize("name", ["unrar", "unar", "bsdtar"])

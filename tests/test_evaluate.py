@@ -60,7 +60,10 @@ def test_counts_are_those_of_each_network_frame_by_frame(
     assert found[role] == expected.tolist()
     assert found["classes"] == list(NAMES)
     assert found["student"] != found["teacher"]
-    assert read_json(evaluation.metrics)[role] == scores(expected)
+    metrics = read_json(evaluation.metrics)
+    assert metrics[role] == scores(expected)
+    assert (metrics["labels"], metrics["absent"]) == ("prepared 36x72", [])
+    assert "unmeasured" not in metrics
 
 
 def test_too_little_memory_is_an_error_that_says_what_to_set(
@@ -75,10 +78,10 @@ def test_too_little_memory_is_an_error_that_says_what_to_set(
     assert not out.path.exists()
 
 
-def check_pictures(folder: Path, number: int, weights: Path, split: Split) -> None:
-    """Whether there are `number` pictures, palette PNG of what these weights predict."""
+def check_pictures(folder: Path, weights: Path, split: Split) -> None:
+    """Whether there are two pictures, palette PNG of what these weights predict."""
     paths, predicted = sorted(folder.iterdir()), predictions(weights, split)
-    assert len(paths) == number
+    assert len(paths) == 2
     for path in paths:
         with Image.open(path) as image:
             assert image.mode == "P"
@@ -87,7 +90,7 @@ def check_pictures(folder: Path, number: int, weights: Path, split: Split) -> No
 
 
 def test_pictures_are_the_students_predictions(run: RunDir, val: PreparedSplit, evaluation: EvaluationDir) -> None:
-    check_pictures(evaluation.predictions, 2, run.weights, Split(val))
+    check_pictures(evaluation.predictions, run.weights, Split(val))
 
 
 def test_batch_size_changes_no_byte(
@@ -113,14 +116,7 @@ def test_frames_without_labels_give_predictions_and_no_scores(run: RunDir, ready
     assert found["labels"] is None
     assert "The train frames of cityscapes have no labels" in found["unmeasured"]
     assert not np.any(read_json(out.confusion)["student"])
-    check_pictures(out.predictions, 2, run.weights, Split(train))
-
-
-def test_metrics_say_what_was_measured(evaluation: EvaluationDir) -> None:
-    found = read_json(evaluation.metrics)
-    assert found["labels"] == "prepared 36x72"
-    assert found["absent"] == []
-    assert "unmeasured" not in found
+    check_pictures(out.predictions, run.weights, Split(train))
 
 
 def test_full_labels_are_counted_against_upsampled_logits(
@@ -181,6 +177,8 @@ def test_a_loaded_network_is_the_one_that_was_saved_in_evaluation_mode(run: RunD
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "other network"])
 def test_weights_that_do_not_fit_are_an_error_that_names_them(damage: str, run: RunDir, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"settings\.json: not found"):
+        load(tmp_path / run.weights.name)
     broken = RunDir(shutil.copytree(run.path, tmp_path / "run"))
     if damage == "truncated":
         broken.weights.write_bytes(broken.weights.read_bytes()[:1000])
@@ -191,19 +189,6 @@ def test_weights_that_do_not_fit_are_an_error_that_names_them(damage: str, run: 
     with pytest.raises(RunFailed, match="not weights of small") as caught:
         load(broken.weights)
     assert str(broken.weights) in str(caught.value).splitlines()[0]
-
-
-def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"settings\.json: not found"):
-        load(RunDir(tmp_path).weights)
-
-
-def test_saved_labels_can_be_read_again(tmp_path: Path) -> None:
-    labels = np.array([[0, 18], [255, 7]], dtype=np.uint8)
-    save_labels(labels, tmp_path / "label.png")
-    with Image.open(tmp_path / "label.png") as image:
-        assert np.array_equal(np.asarray(image), labels)
-        assert image.convert("RGB").getpixel((1, 0)) == tuple(palette()[18].tolist())
 
 
 def test_counts_on_a_device_are_those_of_numpy() -> None:

@@ -28,25 +28,25 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
     """Count the predictions of a run's student and teacher on a prepared split.
 
     Writes confusion.json ([ground truth][prediction] counts), metrics.json (percent, and what was measured), and the
-    student's predictions of `job.frames` evenly spread frames. The networks are in evaluation mode. `job.labels` is the
-    size at which pixels are counted: "prepared", that of the frames (authors' code: 512x1024), or "full", that of the
-    raw labels, to which logits are upsampled (AdaptSegNet, DAFormer: 1024x2048). Means leave out the classes that are
-    `job.absent` from the data set. Without labels all counts are 0, all scores None, and `unmeasured` says so.
+    student's predictions of `job.frames` evenly spread frames. `job.labels` is the size at which pixels are counted:
+    "prepared", that of the frames (authors' code: 512x1024), or "full", that of the raw labels, to which logits are
+    upsampled (AdaptSegNet, DAFormer: 1024x2048). Without labels all counts are 0, all scores None, and `unmeasured`
+    says so.
     """
     data, device = Split(split), device_for(job.device)
     pictures = spread(job.frames, len(data))
     numbers = list(range(len(data))) if data.labelled else pictures
+    full = data.labelled and job.labels == "full"
     matrices, metrics = {}, {}
-    sizes: set[tuple[int, int]] = set()
+    sizes: set[tuple[int, ...]] = set()
     for role, weights in {"student": run.weights, "teacher": run.teacher}.items():
         network = load(weights).to(device)
         matrix = torch.zeros(len(NAMES), len(NAMES), dtype=torch.int64, device=device)
-        for i, logits in _logits(network, data, numbers, job.batch, device):
-            ground_truth = _ground_truth(data, i, job.labels)
+        for i, logits in _logits(network, data, numbers, job.batch):
+            ground_truth = data.full(i) if full else data.label(i)
             if ground_truth is not None:
-                size = ground_truth.shape[0], ground_truth.shape[1]
-                matrix += count(ground_truth.to(device), interpolate(logits, size).argmax(0))
-                sizes.add(size)
+                matrix += count(ground_truth.to(device), interpolate(logits, ground_truth.shape).argmax(0))
+                sizes.add(ground_truth.shape)
             if role == "student" and i in pictures:
                 save_labels(logits.argmax(0).byte().cpu().numpy(), out.predictions / f"{data.names[i]}.png")
         matrices[role], metrics[role] = matrix.tolist(), scores(matrix.cpu().numpy(), job.absent)
@@ -68,14 +68,12 @@ def load(weights: Path) -> Segmenter:
     return network.eval()
 
 
-def _logits(
-    network: Segmenter, data: Split, numbers: list[int], batch: int, device: torch.device
-) -> Iterator[tuple[int, Tensor]]:
+def _logits(network: Segmenter, data: Split, numbers: list[int], batch: int) -> Iterator[tuple[int, Tensor]]:
     """The number of each frame and its logits, of shape (classes, height, width)."""
     advice = f"Set evaluate.batch to {max(1, batch // 2)} in params.yaml; it has no effect on the result."
     for first in range(0, len(numbers), batch):
         some = numbers[first : first + batch]
-        images = torch.stack([data.image(i) for i in some]).to(device)
+        images = torch.stack([data.image(i) for i in some]).to(network.mean.device)
         with memory_errors(f"{len(some)} frames at a time", advice), torch.inference_mode():
             logits = network(images.float() / 255)
         yield from zip(some, logits, strict=True)
@@ -88,18 +86,12 @@ def count(ground_truth: Tensor, prediction: Tensor) -> Int64[Tensor, "19 19"]:
     return torch.bincount(pairs.flatten(), minlength=classes**2 + 1)[:-1].reshape(classes, classes)
 
 
-def _ground_truth(data: Split, number: int, labels: str) -> Tensor | None:
-    """Train ids of a frame at the size at which pixels are counted; None where it has no label."""
-    return data.full(number) if data.labelled and labels == "full" else data.label(number)
-
-
-def _protocol(data: Split, labels: str, sizes: set[tuple[int, int]]) -> dict[str, Any]:
+def _protocol(data: Split, labels: str, sizes: set[tuple[int, ...]]) -> dict[str, Any]:
     """The sizes at which pixels were counted, height x width; or why none were."""
     if not data.labelled:
         domain, split = data.prepared.path.absolute().parts[-2:]
-        return {
-            "labels": None,
-            "unmeasured": f"The {split} frames of {domain} have no labels, so nothing was measured.",
-        }
-    listed = [f"{height}x{width}" for height, width in sorted(sizes)]
-    return {"labels": f"{labels} {listed[0]}" if len(listed) == 1 else f"{labels}, {len(listed)} sizes"}
+        unmeasured = f"The {split} frames of {domain} have no labels, so nothing was measured."
+        return {"labels": None, "unmeasured": unmeasured}
+    if len(sizes) > 1:
+        return {"labels": f"{labels}, {len(sizes)} sizes"}
+    return {"labels": f"{labels} {'x'.join(map(str, *sizes))}"}

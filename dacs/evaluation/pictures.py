@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,18 +27,14 @@ LARGEST = 2**30  # pixels of a picture: a guard against files that lie about the
 
 
 class Picture(NamedTuple):
-    """A file, and what its results are called: its path below the folder that was given, without the ending."""
+    """A file, and the name of its results."""
 
-    name: str
+    name: str  # its path below the folder that was given, without the ending
     path: Path
 
     def results(self, out: Path) -> list[Path]:
         """The files that are made of it."""
         return [out / kind / f"{self.name}.png" for kind in RESULTS]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Which
 
 
 def find(given: Sequence[Path], out: Path) -> tuple[list[Picture], int]:
@@ -58,7 +54,14 @@ def find(given: Sequence[Path], out: Path) -> tuple[list[Picture], int]:
             pictures.append(Picture(path.stem, path))
         else:
             raise BadRequest(f"{path}: not found.\nGive images, or folders of images.")
-    _check(given, pictures)
+    if not pictures:
+        raise BadRequest(f"{', '.join(map(str, given))}: no images.\nKnown endings: {', '.join(ENDINGS)}.")
+    twice = [name for name, times in Counter(picture.name for picture in pictures).items() if times > 1]
+    if twice:
+        raise BadRequest(
+            f"{len(twice)} names occur more than once, such as '{twice[0]}'; results would overwrite each other.\n"
+            "Give the folder above them, whose tree is kept, or give these images in runs of their own."
+        )
     return pictures, others
 
 
@@ -66,12 +69,9 @@ def _files_below(folder: Path, without: list[Path]) -> Iterator[Path]:
     """All files below a folder but those below others; links are followed, but not in circles."""
     for where, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(where).resolve()
-        folders[:] = [name for name in folders if _is_new(Path(where, name).resolve(), here, without)]
+        below = {name: Path(where, name).resolve() for name in folders}
+        folders[:] = [name for name, path in below.items() if path not in without and not here.is_relative_to(path)]
         yield from (Path(where, name) for name in names)
-
-
-def _is_new(folder: Path, here: Path, without: list[Path]) -> bool:
-    return folder not in without and not here.is_relative_to(folder)
 
 
 def _refuse(error: OSError) -> None:
@@ -83,28 +83,12 @@ def _is_picture(path: Path, folder: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not hidden and (path.is_file() or path.is_symlink())
 
 
-def _check(given: Sequence[Path], pictures: list[Picture]) -> None:
-    if not pictures:
-        raise BadRequest(f"{', '.join(map(str, given))}: no images.\nKnown endings: {', '.join(ENDINGS)}.")
-    twice = [name for name, times in Counter(picture.name for picture in pictures).items() if times > 1]
-    if twice:
-        raise BadRequest(
-            f"{len(twice)} names occur more than once, such as '{twice[0]}'; results would overwrite each other.\n"
-            "Give the folder above them, whose tree is kept, or give these images in runs of their own."
-        )
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Pixels
-
-
 @contextmanager
 def any_size() -> Iterator[None]:
     """Let large pictures be read, which Pillow takes for an attack, and keep its remarks on odd files to itself."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
@@ -132,21 +116,14 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.width * image.height > LARGEST:
         raise BadFrame(f"{image.width}x{image.height} pixels are too many ({LARGEST} at most)")
     image.load()
-    upright = _upright(image)
-    if not upright.mode.startswith(("I", "F")):
-        return np.asarray(upright.convert("RGB"))
-    samples = np.asarray(upright)
+    with suppress(Exception):  # damaged EXIF data do not spoil the picture
+        image = ImageOps.exif_transpose(image)
+    if not image.mode.startswith(("I", "F")):
+        return np.asarray(image.convert("RGB"))
+    samples = np.asarray(image)
     if samples.dtype.kind != "u" or samples.dtype.itemsize != 2:
         raise BadFrame(f"samples of type {samples.dtype} ({image.mode}), 8 or 16 bits without a sign were expected")
     return np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image as its EXIF orientation says; unchanged where the EXIF data cannot be read."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data do not spoil the picture
-        return image
 
 
 def write(picture: Picture, image: np.ndarray, ids: np.ndarray, out: Path) -> None:
@@ -154,6 +131,5 @@ def write(picture: Picture, image: np.ndarray, ids: np.ndarray, out: Path) -> No
     labels, painted, overlay = picture.results(out)
     colors = palette()[ids]
     save_labels(ids, labels)
-    write_bytes(painted, png_of_image(Image.fromarray(colors)))
-    over = cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
-    write_bytes(overlay, png_of_image(Image.fromarray(over)))
+    for path, pixels in ((painted, colors), (overlay, cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0))):
+        write_bytes(path, png_of_image(Image.fromarray(pixels)))

@@ -5,8 +5,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
@@ -22,17 +23,9 @@ from dacs.layout import RunDir
 from dacs.models.device import device_for, memory_errors
 from dacs.settings import Device
 
-RECORD = "predictions.json"  # by what the results in a folder were made, and of which files
+RECORD = "predictions.json"  # what the results in a folder were made with, and of which files
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Prediction(NamedTuple):
-    """A picture and its prediction."""
-
-    picture: Picture
-    image: np.ndarray  # RGB, uint8 of shape (height, width, 3)
-    ids: np.ndarray  # train ids, uint8 of shape (height, width)
 
 
 def predict_images(
@@ -50,8 +43,8 @@ def predict_images(
 
     `weights`: a run folder, in which `network` chooses (student or teacher; None: student), or a file of weights in
     one. Images of one size go through the network together, up to `batch` of them and `tile` pixels; larger ones go in
-    tiles. Writes ids/, colors/ and overlays/ as PNG under the images' names, and predictions.json. Images whose results
-    are there and newer are skipped, unless `again`. Raises RunFailed at the end, listing what could not be read.
+    tiles. Images whose results are there and newer are skipped, unless `again`. Raises RunFailed at the end, listing
+    what could not be read.
     """
     if tile < LEAST:
         raise BadRequest(
@@ -62,11 +55,11 @@ def predict_images(
     file = _weights_file(weights, network)
     segmenter = load(file).to(device_for(device))
     waiting = _begin(out, {"weights": digest(file), "tile": tile}, pictures, again)
-    faults = list[BadFrame]()
-    done = len(pictures) - len(waiting)
+    faults, done = list[BadFrame](), len(pictures) - len(waiting)
     with any_size(), tqdm(total=len(pictures), initial=done, desc="predict", unit="image", disable=None) as bar:
-        found = _predictions(segmenter, _readable(_ahead(_read, waiting), faults, bar), batch, tile)
-        deque(_ahead(lambda one: write(one.picture, one.image, one.ids, out), found), maxlen=0)  # to the end
+        readable = _readable(_ahead(_read, waiting), faults, bar)
+        for _ in _ahead(lambda found: write(*found, out), _predictions(segmenter, readable, batch, tile)):
+            pass
     _report(out, len(pictures), len(waiting), others, faults)
 
 
@@ -95,22 +88,17 @@ def _report(out: Path, given: int, tried: int, others: int, faults: list[BadFram
         )
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Results of earlier runs
-
-
-def _begin(out: Path, card: dict[str, Any], pictures: list[Picture], again: bool) -> list[Picture]:
-    """The pictures to label; the record of what results are made by is written before the first of them."""
-    record = read_json(out / RECORD) if (out / RECORD).exists() else {**card, "images": {}}
-    changed = [key for key, value in card.items() if record.get(key) != value]
+def _begin(out: Path, made_with: dict[str, Any], pictures: list[Picture], again: bool) -> list[Picture]:
+    """The pictures to predict; the record of what results are made with is written before the first of them."""
+    record = read_json(out / RECORD) if (out / RECORD).exists() else {**made_with, "images": {}}
+    changed = [key for key, value in made_with.items() if record.get(key) != value]
     if changed and not again:
         raise BadRequest(
             f"{out}: holds results of another network or setting ({', '.join(changed)}; see {RECORD}).\n"
             "Choose another folder with --out, or predict these images again with --again."
         )
-    if changed:
-        record = {**card, "images": {}}
-    known = {} if again else dict(record["images"])
+    listed = {} if changed else record["images"]
+    known = {} if again else listed
     sources = {picture.name: str(picture.path.resolve()) for picture in pictures}
     other = [name for name, source in sources.items() if known.get(name, source) != source]
     if other:
@@ -121,7 +109,7 @@ def _begin(out: Path, card: dict[str, Any], pictures: list[Picture], again: bool
     for picture in pictures:
         for path in picture.results(out) if picture.name not in known else ():
             path.unlink(missing_ok=True)  # of an unknown network
-    write_json(out / RECORD, {**card, "images": {**record["images"], **sources}})
+    write_json(out / RECORD, {**made_with, "images": {**listed, **sources}})
     return [picture for picture in pictures if not _is_done(picture, out)]
 
 
@@ -133,10 +121,6 @@ def _is_done(picture: Picture, out: Path) -> bool:
     except OSError:
         return False
     return made > max(image.st_mtime_ns, image.st_ctime_ns)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# From files to files
 
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -173,26 +157,14 @@ def _readable(
 
 
 def _predictions(
-    network: nn.Module, pixels: Iterable[tuple[Picture, np.ndarray]], batch: int, tile: int
-) -> Iterator[Prediction]:
-    for some in _equal_sizes(pixels, batch, tile):
-        pictures, images = zip(*some, strict=True)
-        advice = "Run the same command again with a smaller --batch or --tile; it makes what is missing."
-        with memory_errors(f"{len(images)} images like {pictures[0].path}", advice):
-            ids = predict(network, images, tile)
-        yield from map(Prediction, pictures, images, ids)
-
-
-def _equal_sizes(
-    pixels: Iterable[tuple[Picture, np.ndarray]], batch: int, tile: int
-) -> Iterator[list[tuple[Picture, np.ndarray]]]:
-    """Consecutive images of one size, at most `batch` of them, and `tile` pixels if there are several."""
-    some: list[tuple[Picture, np.ndarray]] = []
-    for picture, image in pixels:
-        most = min(batch, tile // (image.shape[0] * image.shape[1]))
-        if some and (len(some) >= most or some[0][1].shape != image.shape):
-            yield some
-            some = []
-        some.append((picture, image))
-    if some:
-        yield some
+    network: nn.Module, images: Iterable[tuple[Picture, np.ndarray]], batch: int, tile: int
+) -> Iterator[tuple[Picture, np.ndarray, np.ndarray]]:
+    """Each picture with its pixels and train ids; several of one size go together, up to `batch` or `tile` pixels."""
+    advice = "Run the same command again with a smaller --batch or --tile; it makes what is missing."
+    for shape, group in groupby(images, key=lambda image: image[1].shape):
+        most = max(1, min(batch, tile // (shape[0] * shape[1])))
+        while some := list(islice(group, most)):
+            with memory_errors(f"{len(some)} images like {some[0][0].path}", advice):
+                found = predict(network, [pixels for _, pixels in some], tile)
+            for (picture, pixels), ids in zip(some, found, strict=True):
+                yield picture, pixels, ids

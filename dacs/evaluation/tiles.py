@@ -25,17 +25,18 @@ class Span(NamedTuple):
     end: int
 
 
+@torch.inference_mode()
 def predict(network: nn.Module, images: Sequence[np.ndarray], limit: int) -> np.ndarray:
     """Train ids of pictures of one size: uint8 of shape (pictures, height, width).
 
     `images`: RGB, uint8 of shape (height, width, 3). Those of more than `limit` pixels are predicted in tiles.
     """
     height, width = images[0].shape[:2]
-    ids = np.empty((len(images), height, width), np.uint8)
+    ids, device = np.empty((len(images), height, width), np.uint8), next(network.parameters()).device
     for rows, columns in tiles(height, width, limit):
-        found = _classes(
-            network, np.stack([image[rows.start : rows.stop, columns.start : columns.stop] for image in images])
-        )
+        pixels = np.stack([image[rows.start : rows.stop, columns.start : columns.stop] for image in images])
+        logits = network(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
+        found = logits.max(1).indices.byte().cpu().numpy()  # equal to argmax, which takes three times as long on a CPU
         inner = (slice(span.first - span.start, span.end - span.start) for span in (rows, columns))
         ids[:, rows.first : rows.end, columns.first : columns.end] = found[:, *inner]
     return ids
@@ -74,12 +75,3 @@ def spans(length: int, most: int) -> list[Span]:
 def _aligned(length: int) -> int:
     """The most that is no more, and one more than a multiple of the stride."""
     return (length - 1) // STRIDE * STRIDE + 1
-
-
-@torch.inference_mode()
-def _classes(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """The most likely class of each pixel, of RGB in uint8 of shape (batch, height, width, 3)."""
-    device = next(network.parameters()).device
-    images = torch.from_numpy(pixels).to(device)
-    logits = network(images.permute(0, 3, 1, 2).float() / 255)
-    return logits.max(1).indices.byte().cpu().numpy()  # equal to argmax, which takes three times as long on a CPU

@@ -16,13 +16,7 @@ def build(model: Model, seed: int = 0) -> Segmenter:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Segmenter = resolve_name(NETWORKS[model.network])(len(CLASSES), model)
-    if model.bn_affine == "frozen":
-        freeze_bn_affine(network)
-    return network
-
-
-def freeze_bn_affine(network: nn.Module) -> None:
-    """Keep scale and shift of every BatchNorm as they are; its statistics stay live (authors' code)."""
-    for module in network.modules():
+    for module in network.modules() if model.bn_affine == "frozen" else ():
         if isinstance(module, nn.BatchNorm2d):
-            module.requires_grad_(False)
+            module.requires_grad_(False)  # scale and shift; its statistics stay live (authors' code)
+    return network

@@ -3,33 +3,18 @@
 Chen et al. (2017), as AdaptSegNet and DACS configure it; and on MobileNetV3, for small GPUs.
 """
 
+from functools import partial
+
 from torch import nn
 from torchvision.models import mobilenetv3, resnet
 
 from dacs.models.segmenter import AtrousPyramid, Segmenter
 from dacs.settings import Model
 
-INITIAL_STD = 0.01  # of every convolution that has no weights yet (authors' code)
-
 RESNETS = {18: resnet.resnet18, 50: resnet.resnet50, 101: resnet.resnet101}  # by depth
 
 
-def deeplab_resnet18(classes: int, model: Model) -> Segmenter:
-    """DeepLab-v2 on ResNet-18."""
-    return _deeplab(18, classes, model)
-
-
-def deeplab_resnet50(classes: int, model: Model) -> Segmenter:
-    """DeepLab-v2 on ResNet-50."""
-    return _deeplab(50, classes, model)
-
-
-def deeplab_resnet101(classes: int, model: Model) -> Segmenter:
-    """DeepLab-v2 on ResNet-101, the network of the paper."""
-    return _deeplab(101, classes, model)
-
-
-def _deeplab(depth: int, classes: int, model: Model) -> Segmenter:
+def deeplab_resnet(depth: int, classes: int, model: Model) -> Segmenter:
     """DeepLab-v2 on ResNet-`depth` (18, 50 or 101) at output stride 8; no pretrained weights.
 
     Torchvision strides in the 3x3 convolution of a bottleneck, the Caffe-style original in the 1x1 before it: the
@@ -39,12 +24,16 @@ def _deeplab(depth: int, classes: int, model: Model) -> Segmenter:
     if model.convention == "caffe":
         _stride_first(network)
     _dilate(network)
-    channels = network.fc.in_features
     network.maxpool.ceil_mode = True  # so that 512 pixels become 65 positions, as in the original
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
     backbone = nn.Sequential(*stages, network.layer1, network.layer2, network.layer3, network.layer4)
-    head = AtrousPyramid(channels, classes, (6, 12, 18, 24)[: model.aspp_branches])
+    head = AtrousPyramid(network.fc.in_features, classes, (6, 12, 18, 24)[: model.aspp_branches])
     return _initial(Segmenter(backbone, head, model.convention))
+
+
+deeplab_resnet18 = partial(deeplab_resnet, 18)
+deeplab_resnet50 = partial(deeplab_resnet, 50)
+deeplab_resnet101 = partial(deeplab_resnet, 101)  # the network of the paper
 
 
 def deeplab_mobilenet(classes: int, model: Model) -> Segmenter:
@@ -58,7 +47,7 @@ def _initial(network: Segmenter) -> Segmenter:
     """Every convolution from N(0, 0.01), BatchNorm as the identity; biases as torch draws them (authors' code)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0, INITIAL_STD)
+            nn.init.normal_(module.weight, 0, 0.01)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

@@ -2,8 +2,6 @@
 
 Residual blocks at a quarter and an eighth of the image, the last ones dilated, then the same head as DeepLab's; the
 quarter's features join before it, since poles and lights are a pixel wide at an eighth.
-
-Its normalisation is BatchNorm, as DeepLab's; `small_gn` has GroupNorm, which keeps no running statistics.
 """
 
 from collections.abc import Callable
@@ -19,11 +17,6 @@ WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
 GROUP = 8  # channels that GroupNorm normalises together
 
 Norm = Callable[[int], nn.Module]  # channels → normalisation
-
-
-def group_norm(channels: int) -> nn.Module:
-    """Normalisation of each image by itself: the same in training and evaluation."""
-    return nn.GroupNorm(channels // GROUP, channels)
 
 
 class Block(nn.Module):
@@ -59,20 +52,16 @@ class SmallBackbone(nn.Module):
         return F.relu(self.detail(fine) + coarse)
 
 
-def small(classes: int, model: Model) -> Segmenter:
-    """The small network with BatchNorm; no pretrained weights."""
-    return _small(classes, model, nn.BatchNorm2d)
+def small(classes: int, model: Model, norm: Norm = nn.BatchNorm2d) -> Segmenter:
+    """The small network; no pretrained weights."""
+    backbone = SmallBackbone(norm)  # its weights are drawn first
+    head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[: model.aspp_branches])
+    return Segmenter(backbone, head, model.convention)
 
 
 def small_gn(classes: int, model: Model) -> Segmenter:
-    """The small network with GroupNorm."""
-    return _small(classes, model, group_norm)
-
-
-def _small(classes: int, model: Model, norm: Norm) -> Segmenter:
-    backbone = SmallBackbone(norm)
-    head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[: model.aspp_branches])
-    return Segmenter(backbone, head, model.convention)
+    """The same with GroupNorm, which keeps no running statistics: alike in training and evaluation."""
+    return small(classes, model, lambda channels: nn.GroupNorm(channels // GROUP, channels))
 
 
 def _conv(

@@ -41,7 +41,7 @@ def _kept(have: int, want: int, dtype: torch.dtype, device: torch.device) -> Flo
         return _weights(have, want, dtype, device)
 
 
-def interpolate(logits: Float[Tensor, "channels h w"], size: tuple[int, int]) -> Float[Tensor, "channels height width"]:
+def interpolate(logits: Float[Tensor, "channels h w"], size: tuple[int, ...]) -> Float[Tensor, "channels height width"]:
     """Logits of one image at another size, by torch's own operation: as one image may take 160 MB at full size."""
     if logits.shape[-2:] == size:
         return logits
