@@ -117,8 +117,8 @@ class _Module:
         parts = list(ast.walk(node))
         inner = {id(part.value) for part in parts if isinstance(part, ast.Attribute)}
         used = [part for part in parts if isinstance(part, ast.Name | ast.Attribute) and id(part) not in inner]
-        chains = {_chain(part) for part in used}
-        chains |= {(str(part.value),) for part in parts if isinstance(part, ast.Constant) and _is_name(part.value)}
+        quoted = [str(part.value) for part in parts if isinstance(part, ast.Constant)]  # perhaps annotations
+        chains = {*map(_chain, used), *((text,) for text in quoted if text.isidentifier())}
         if isinstance(node, DEFINITION):
             names = {node.name}
             decorators = {_chain(part)[0] for part in node.decorator_list}
@@ -126,7 +126,10 @@ class _Module:
         else:
             loops = [part.target for part in parts if isinstance(part, ast.comprehension)]
             local = {id(name) for target in loops for name in ast.walk(target)}
-            stored = {_chain(part)[0] for part in parts if _is_stored(part) and id(part) not in local}
+            bound = (
+                part for part in parts if isinstance(getattr(part, "ctx", None), ast.Store) and id(part) not in local
+            )
+            stored = {_chain(part)[0] for part in bound}
             called = [
                 part.func for part in parts if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute)
             ]
@@ -187,15 +190,6 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
     return (node.id if isinstance(node, ast.Name) else "", *reversed(names))
 
 
-def _is_stored(node: ast.AST) -> bool:
-    return isinstance(getattr(node, "ctx", None), ast.Store | ast.Del)
-
-
-def _is_name(value: Any) -> bool:
-    """Whether a constant may be an annotation in quotes."""
-    return isinstance(value, str) and value.isidentifier()
-
-
 def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
@@ -206,14 +200,13 @@ def _text(node: Any, message: bool = False) -> str:
     Fields that hold nothing are left out: which of them there are differs between versions of Python.
     """
     if isinstance(node, list):
-        kept = (part for part in node if not (_is_docstring(part) or (message and _is_words(part))))
+        texts = [message and isinstance(part, ast.Constant) and isinstance(part.value, str) for part in node]
+        kept = (part for part, is_text in zip(node, texts, strict=True) if not (_is_docstring(part) or is_text))
         return f"[{','.join(_text(part, message) for part in kept)}]"
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return ascii(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty constants
+        node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
     message = message or isinstance(node, ast.Raise)
     fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "ctx")
     return f"{type(node).__name__}({','.join(f'{name}={_text(value, message)}' for name, value in fields)})"
-
-
-def _is_words(node: Any) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -81,9 +81,9 @@ def cut(count: int | None, shift: int = 0, deaf_to: tuple[str, ...] = ()) -> Act
     """Announce all, send `count` bytes of what was asked for, hang up; with a shift, of another range."""
 
     def act(handler: Handler, body: bytes) -> None:
-        said = {name: value for name, value in handler.headers.items() if name not in deaf_to}
-        asked = re.fullmatch(r"bytes=(\d+)-", said.get("Range", ""))
-        first = int(asked[1]) + shift if asked and said.get("If-Range", tag(body)) == tag(body) else 0
+        known = {name: value for name, value in handler.headers.items() if name not in deaf_to}
+        asked = re.fullmatch(r"bytes=(\d+)-", known.get("Range", ""))
+        first = int(asked[1]) + shift if asked and known.get("If-Range", tag(body)) == tag(body) else 0
         headers: dict[str, str | None] = {"Content-Length": str(len(body) - first), "ETag": tag(body)}
         if first:
             headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"

@@ -133,7 +133,7 @@ def test_transient_faults_are_retried_and_all_parts_are_of_one_version(
         (row, [status(403)], "answers 403: no right to this file"),
         (row, [status(404)], "answers 404: not there"),
         (row, [status(500)] * 3, "answers 500; given up after 3 attempts"),
-        (row, [cut(90)] + [cut(0)] * 3, "given up after 3 attempts that brought nothing"),
+        (row, [cut(90)] + [unframed(0)] * 3, "given up after 3 attempts that brought nothing"),
         (row, [redirect("/" + NAME)] * 6, "more than 5 times"),
         (row, [redirect("file:///etc/passwd")], "does not redirect to http or https"),
         (row, [redirect("http://[::x/")], "does not redirect to http or https"),

@@ -1,6 +1,6 @@
 """Archives from their servers to a folder: resumed after any cut, and under their names only when they are verified.
 
-Beside `<name>` are, hidden, the bytes received so far and a note of what the server said of the whole.
+Beside `<name>` are, hidden, the bytes received so far and a note of the version and the length of the whole.
 """
 
 import os

@@ -30,7 +30,7 @@ rule figures:
         runtime=30,
     params:
         settings=settings("figures"),
-        code=code_digest("dacs.reporting.figures:make"),
+        code=code_digest("dacs.reporting.figures:make", *MODULES.values()),
     message:
         "Drawing figures and tables"
     shell:
@@ -62,7 +62,7 @@ rule report:
         runtime=10,
     params:
         settings=settings("report"),
-        code=code_digest("dacs.reporting.page:write"),
+        code=code_digest("dacs.reporting.page:write", *MODULES.values()),
     message:
         "Writing the page"
     shell:
