@@ -1,8 +1,7 @@
 """Colour jitter and blur of mixed images, on whole batches on their device. No pixel is moved.
 
-The jitter follows the formulas of the library of the authors' code (additive brightness, contrast without a mean,
-saturation and hue in HSV; kornia's `ColorJiggle`). One random decision a batch switches it on, each image
-draws its own factors and order (authors' code, strongTransform).
+The jitter has the formulas of kornia's `ColorJiggle`, as the authors' code: additive brightness, contrast without a
+mean, saturation and hue in HSV. A random decision for the batch switches it on; images draw their own factors and order.
 """
 
 import math
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from dacs.adaptation.transfer import to_device_async
 from dacs.settings import Adapt
 from dacs.types import Images
 
@@ -46,6 +44,11 @@ def color_jitter(images: Images, generator: Generator, *, strength: float) -> Im
             image = _OPERATIONS[operation](image, amount[operation])
         jittered.append(image)
     return torch.stack(jittered)
+
+
+def to_device_async(draws: Tensor, device: torch.device) -> Tensor:
+    """Copy random draws from the CPU to a device; through pinned memory to a GPU, so that the host does not wait."""
+    return (draws.pin_memory() if device.type == "cuda" else draws).to(device, non_blocking=True)
 
 
 def _brightness(image: Tensor, amount: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
-from dacs.adaptation.augment import gaussian_blur
-from dacs.adaptation.transfer import to_device_async
+from dacs.adaptation.augment import gaussian_blur, to_device_async
 from dacs.labels import IGNORE
 from dacs.settings import Adapt
 from dacs.types import Labels
@@ -54,8 +53,7 @@ def cut_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
     box_height = torch.round(height * width / 2 / box_width)
     left = torch.floor(draws[:, 1] * (width - box_width + 1))
     top = torch.floor(draws[:, 2] * (height - box_height + 1))
-    x = torch.arange(width, device=labels.device)
-    y = torch.arange(height, device=labels.device)
+    x, y = (torch.arange(length, device=labels.device) for length in (width, height))
     columns = (x >= left[:, None]) & (x < (left + box_width)[:, None])  # batch width
     rows = (y >= top[:, None]) & (y < (top + box_height)[:, None])  # batch height
     return rows[:, :, None] & columns[:, None, :]

@@ -26,9 +26,8 @@ HEADER = re.compile(rb"P6\n(\d+) (\d+)\n255\n")  # of such a file, as `dacs rema
 class Split:
     """The frames that the index of a folder lists, in its order.
 
-    Decoded frames are kept when all of them fit into `memory` bytes, so that a short training does not decode them over
-    and over. Mapped images (.ppm) need neither: only those pages of them are read that a crop touches. Raises RunFailed
-    when the index is missing, lists nothing, or lists files that are not there.
+    Decoded frames are kept when all of them fit into `memory` bytes. Of mapped images (.ppm) only those pages are read
+    that a crop touches. Raises RunFailed when the index is missing, lists nothing, or lists files that are not there.
     """
 
     def __init__(self, split: PreparedSplit, memory: int = MEMORY) -> None:
@@ -54,7 +53,7 @@ class Split:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels of the first frame; `dacs remap` brings all frames to one size."""
-        height, width = self._read("image", 0).shape[-2:]
+        _, height, width = self._read("image", 0).shape
         return height, width
 
     @cached_property
@@ -77,7 +76,7 @@ class Split:
         return self._get("label", index) if self.labelled else None
 
     def full(self, index: int) -> UInt8[Tensor, "height width"]:
-        """Train ids of a frame at the size that its raw label had. Raises RunFailed where the index has none."""
+        """Train ids of a frame at the size that its raw label had."""
         if "full" not in self.paths:
             raise RunFailed(f"{self.prepared.index}: has no labels at full size.\n{AGAIN}")
         return self._read("full", index)
@@ -114,32 +113,29 @@ class Split:
         if (kind, index) in self._kept:
             return self._kept[kind, index]
         found = self._read(kind, index)
-        if found.shape[-2:] != self.size:
-            raise RunFailed(
-                f"{self.paths[kind][index]}: {kind} of size {tuple(found.shape[-2:])}, "
-                f"the first frame has {self.size}.\n{AGAIN}"
-            )
+        size = tuple(found.shape[-2:])
+        if size != self.size:
+            path = self.paths[kind][index]
+            raise RunFailed(f"{path}: {kind} of size {size}, the first frame has {self.size}.\n{AGAIN}")
         if self.keeps and not (kind == "image" and self.mapped):
             self._kept[kind, index] = found
         return found
 
     def _read(self, kind: str, index: int) -> Tensor:
         path = self.paths[kind][index]
-        read = read_label if kind != "image" else map_image if path.suffix == MAPPED else read_image
         try:
-            return read(path)
+            if kind != "image":
+                return torch.from_numpy(decode_file(path, read_whole(File(path)), decode_palette).copy())
+            if path.suffix == MAPPED:
+                return torch.from_numpy(map_image(path)).permute(2, 0, 1)
+            pixels = decode_file(path, read_whole(File(path)), decode_image)
+            return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         except BadFrame as error:
             raise RunFailed(f"{error}\n{AGAIN}") from error
 
 
-def read_image(path: Path) -> UInt8[Tensor, "3 height width"]:
-    """RGB of a PNG, 0..255."""
-    pixels = decode_file(path, read_whole(File(path)), decode_image)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def map_image(path: Path) -> UInt8[Tensor, "3 height width"]:
-    """RGB of a PPM, 0..255: a view of the file, whose rows are read where they are looked at."""
+def map_image(path: Path) -> np.ndarray:
+    """RGB of a PPM, of shape (height, width, 3): a view of the file, whose rows are read where they are looked at."""
     try:
         with path.open("rb") as stream:
             header, found = HEADER.match(stream.read(64)), path.stat().st_size
@@ -152,13 +148,7 @@ def map_image(path: Path) -> UInt8[Tensor, "3 height width"]:
     if found != expected or not width * height:
         raise BadFrame(f"{path}: {found} bytes, a PPM of {width}x{height} has {expected}")
     # Copy-on-write, which torch takes for writable; nobody writes, so no page is copied.
-    pixels = np.memmap(path, np.uint8, "c", header.end(), (height, width, 3))
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def read_label(path: Path) -> UInt8[Tensor, "height width"]:
-    """Train ids of a palette PNG."""
-    return torch.from_numpy(decode_file(path, read_whole(File(path)), decode_palette).copy())
+    return np.memmap(path, np.uint8, "c", header.end(), (height, width, 3))
 
 
 def _read_index(path: Path) -> list[dict[str, str]]:
@@ -171,9 +161,8 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         raise RunFailed(f"{path}: lists no frames.\n{AGAIN}")
     if "image" not in rows[0]:
         raise RunFailed(f"{path}: has no column 'image'.\n{AGAIN}")
-    listed = [
-        row[kind] or f"row {line}: no {kind}" for line, row in enumerate(rows, 2) for kind in KINDS if kind in row
-    ]
+    kinds = [kind for kind in KINDS if kind in rows[0]]
+    listed = [row[kind] or f"row {line}: no {kind}" for line, row in enumerate(rows, 2) for kind in kinds]
     missing = [file for file in listed if not (path.parent / file).is_file()]
     if missing:
         raise RunFailed(listing(f"{path}: {len(missing)} files it lists are not there", missing) + f"\n{AGAIN}")

@@ -6,6 +6,7 @@ any number of loader workers gives the same ones.
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
@@ -49,25 +50,18 @@ def view_of(
     return View(frame, top, left, flip and bool(mirrored))
 
 
+@dataclass(frozen=True)
 class Crops(Dataset[Batch]):
     """Batch `step` of the stream, for every step there may be; each rank holds its share of it."""
 
-    def __init__(
-        self,
-        split: Split,
-        order: Order,
-        *,
-        seed: int,
-        batch: int,
-        crop: tuple[int, int],
-        flip: bool,
-        rank: int,
-        world: int,
-    ) -> None:
-        split.check_crop(crop)
-        self.split, self.order = split, order
-        self.seed, self.batch, self.crop, self.flip = seed, batch, crop, flip
-        self.rank, self.world = rank, world
+    split: Split
+    order: Order
+    seed: int
+    batch: int  # crops of this process
+    crop: tuple[int, int]  # height, width
+    flip: bool = False
+    rank: int = 0  # of this process
+    world: int = 1  # processes
 
     def __getitem__(self, step: int) -> Batch:
         first = step * self.batch * self.world + self.rank
@@ -97,12 +91,9 @@ def batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """Batches from `start_step` on, without end; any number of workers gives the same ones.
-
-    `batch` is the size per process; the processes of a world together take consecutive samples. Raises BadRequest when
-    the crop is larger than the frames.
-    """
-    crops = Crops(split, order, seed=seed, batch=batch, crop=crop, flip=flip, rank=rank, world=world)
+    """Batches of `Crops` from `start_step` on, without end. Raises BadRequest when the frames are smaller."""
+    split.check_crop(crop)
+    crops = Crops(split, order, seed, batch, crop, flip, rank, world)
     if workers == 0:
         return map(crops.__getitem__, count(start_step))
     split.load()  # before the workers are forked, so that they share what is kept
@@ -120,9 +111,7 @@ def batches(
 
 
 def _outlast_stop_signals(worker: int) -> None:
-    """Let a worker outlast the signals that stop all processes of a job: the run ends its step, then its workers.
-
-    SIGTERM is also how Python ends the workers of a run that has crashed, so they must not ignore it for ever.
-    """
+    """Let a worker outlast the signals that stop all processes of a job: the run ends its step, then its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Python also ends the workers of a crashed run by SIGTERM, so it must not be ignored for ever.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from dacs.errors import RunFailed
+from dacs.settings import Device
 from dacs.types import Images, Logits
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
-def device_for(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def device_for(name: Device) -> torch.device:
     """The device of this name; auto is the GPU where there is one. Raises RunFailed where there is none for cuda."""
     if name == "cuda" and not torch.cuda.is_available():
         raise RunFailed(
@@ -25,10 +26,7 @@ def device_for(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def set_numerics(*, threads: int, deterministic: bool, precision: Precision) -> None:
-    """Set the CPU threads, and whether a run gives the same bytes each time on one machine.
-
-    With tf32 a GPU computes float32 convolutions and products in 19 bits.
-    """
+    """Set the CPU threads, and whether a run gives the same bytes each time; tf32 is float32 in 19 bits, on a GPU."""
     if threads:
         torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's matrix products have no fixed order
@@ -55,7 +53,6 @@ class Forward:
         self._features: Callable[[Images], Tensor] = getattr(network, "features", network)
 
     def __call__(self, images: Images) -> Logits:
-        """Logits of the classes."""
         return self._run(self._logits, images)
 
     def features(self, images: Images) -> Tensor:
@@ -75,9 +72,8 @@ def memory_errors(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise RunFailed(
-            f"The memory of the GPU does not hold {what} ({str(error).splitlines()[0]}).\n{advice}"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise RunFailed(f"The memory of the GPU does not hold {what} ({reason}).\n{advice}") from error
     except RuntimeError as error:
         if "deterministic" not in str(error):
             raise

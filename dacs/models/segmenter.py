@@ -32,10 +32,8 @@ class AtrousPyramid(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        total = self.branches[0](features)
-        for branch in self.branches[1:]:
-            total = total + branch(features)
-        return total
+        first, *others = self.branches
+        return sum((branch(features) for branch in others), first(features))
 
 
 class Segmenter(nn.Module):

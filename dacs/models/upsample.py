@@ -18,13 +18,12 @@ def upsample(
     """Interpolate features to a size (height, width); of 16-bit features in float32."""
     if features.dtype in (torch.bfloat16, torch.float16):
         features = features.float()
-    kind = features.device.type
     weights = _weights if torch.compiler.is_compiling() else _kept  # a compiler cannot trace caches, and needs none
-    with torch.autocast(kind if kind == "cuda" else "cpu", enabled=False):
-        down, across = (
-            weights(have, want, features.dtype, features.device)
-            for have, want in zip(features.shape[-2:], size, strict=True)
-        )
+    down, across = (
+        weights(have, want, features.dtype, features.device)
+        for have, want in zip(features.shape[-2:], size, strict=True)
+    )
+    with torch.autocast("cuda" if features.is_cuda else "cpu", enabled=False):
         return down @ (features @ across.T)
 
 

@@ -16,7 +16,12 @@ from dacs.files import digest
 from dacs.models.published import NONE, Published, published
 from dacs.settings import Model
 
-SHOWN = 10  # tensors written out in a message
+PREFIXES = {  # of the names of tensors of the backbone
+    "torchvision": r"(?:features\.)?",  # ResNet has none
+    "torchvision_deeplab": r"backbone\.",
+    "caffe": r"(?:.*?\.)??",  # a component such as `Scale.`, or none
+}
+POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in the backbone of deeplab.py
 
 
 def initialise_backbone(backbone: Any, model: Model) -> None:
@@ -31,18 +36,22 @@ def weights_file(model: Model) -> Path:
     Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash;
     the message says where to put it.
     """
-    path = weights_on_disk(model)
-    if path:
-        return _checked_hash(path)
-    rows = _published_rows(model)
-    if rows:
+    path, rows = weights_on_disk(model), _published_rows(model)
+    if path is None and rows:
         return _download(rows, Path(model.weights_folder))
-    names = sorted({row.name for row in published() if row.network == model.network})
-    raise BadRequest(
-        f"model.weights: '{model.weights}' is neither published for {model.network} "
-        f"({', '.join(names) or 'nothing is'}) "
-        f"nor a file.\nName one of these, a .pth or .safetensors file, or none."
-    )
+    if path is None:
+        names = ", ".join(sorted({row.name for row in published() if row.network == model.network})) or "nothing is"
+        raise BadRequest(
+            f"model.weights: '{model.weights}' is neither published for {model.network} ({names}) nor a file.\n"
+            "Name one of these, a .pth or .safetensors file, or none."
+        )
+    prefix, found = _prefix(path), digest(path)
+    if not found.startswith(prefix):
+        raise RunFailed(
+            f"{path}: its sha256 begins with {found[: len(prefix)]}, its name says {prefix}.\n"
+            "The file is damaged or another one: delete it, or take the hash out of its name if you know it."
+        )
+    return path
 
 
 def weights_on_disk(model: Model) -> Path | None:
@@ -77,26 +86,10 @@ def _download(rows: list[Published], folder: Path) -> Path:
     )
 
 
-def _checked_hash(path: Path) -> Path:
-    prefix = _prefix(path)
-    if prefix:
-        found = digest(path)
-        if not found.startswith(prefix):
-            raise RunFailed(
-                f"{path}: its sha256 begins with {found[: len(prefix)]}, its name says {prefix}.\n"
-                f"The file is damaged or another one: delete it, or take the hash out of its name if you know it."
-            )
-    return path
-
-
 def _prefix(path: Path) -> str:
     """The hex digits at the end of the name of a file, as torch hub reads them; empty where there are none."""
     match = re.search(r"-([0-9a-f]{8,64})\.", path.name)
     return match[1] if match else ""
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# From a file to a network
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -140,22 +133,20 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
     if (layout == "caffe") != (convention == "caffe"):
         raise BadRequest(
             f"{path}: holds weights in the layout of {layout}, but model.convention is {convention}.\n"
-            f"Set model.convention to {'caffe' if layout == 'caffe' else 'torchvision'}."
+            f"Set model.convention to {layout.removesuffix('_deeplab')}."
         )
     sha256 = "" if _prefix(path) else digest(path)
     if sha256 and not any(sha256.startswith(_prefix(Path(row.file))) for row in published()):
         print(f"{path}: not a published file (sha256 {sha256[:8]}…); read in the layout of {layout}", file=sys.stderr)
     found = {_our_name(name, layout): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
-    faults = _faults(found, wanted)
-    if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+    if faults := _faults(found, wanted):
+        listed = "\n  ".join(faults[:10])
         raise RunFailed(
-            f"{path}: {len(faults)} tensors of the backbone do not fit:\n{listed}\nName the weights' own network."
+            f"{path}: {len(faults)} tensors of the backbone do not fit:\n  {listed}\nName the weights' own network."
         )
     if layout == "caffe":
-        first = next(iter(wanted))
-        found[first] = found[first].flip(1)  # blue, green, red → red, green, blue
+        found["0.weight"] = found["0.weight"].flip(1)  # blue, green, red → red, green, blue
     backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
 
 
@@ -181,11 +172,3 @@ def _our_name(name: str, layout: str) -> str:
         return f"{POSITIONS[stage[1]]}.{stage[2]}"
     other = re.fullmatch(f"{PREFIXES[layout]}(.+)", name)
     return other[1] if other and layout != "caffe" else f"head {name}"
-
-
-PREFIXES = {  # of the names of tensors of the backbone
-    "torchvision": r"(?:features\.)?",  # ResNet has none
-    "torchvision_deeplab": r"backbone\.",
-    "caffe": r"(?:.*?\.)??",  # a component such as `Scale.`, or none
-}
-POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in the backbone of deeplab.py

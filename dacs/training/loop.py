@@ -1,6 +1,7 @@
 """The training loop: Algorithm 1 of Tranheden et al. (2021), for every method of the table."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from safetensors.torch import load_file
@@ -90,20 +91,17 @@ def initial_state(run: Run, device: torch.device) -> State:
 
 def networks_of(state: State, run: Run) -> Networks:
     """The forward passes of student and teacher; compiled ones share the weights of the state."""
-    precision, compiled = run.settings.loop.precision, run.settings.loop.compile
-    student, teacher = (
-        Forward(network, precision, compiled=compiled) for network in (state.student, state.teacher.network)
-    )
-    return Networks(student, teacher)
+    loop, both = run.settings.loop, (state.student, state.teacher.network)
+    return Networks(*(Forward(network, loop.precision, compiled=loop.compile) for network in both))
 
 
 def backward(state: State, networks: Networks, batches: Iterator[StepBatch], accumulate: int) -> Losses:
     """Add the gradients of every term over the batches of one step; return the sums of the losses by name."""
-    parts: list[Losses] = []
     with memory_errors(f"step {state.step + 1}", MEMORY_ADVICE):
-        for _ in range(accumulate):
-            batch = next(batches)
-            parts.append({name: loss for term in state.terms for name, loss in term(networks, batch).items()})
+        parts = [
+            {name: loss for term in state.terms for name, loss in term(networks, batch).items()}
+            for batch in islice(batches, accumulate)
+        ]
     return {name: values.sum() for name, values in by_name(parts).items()}
 
 

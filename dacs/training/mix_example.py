@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -27,19 +26,10 @@ def save_example(folder: Path, example: MixExample) -> None:
     """Write the first image of the batch as source, target, mask, mixed, augmented and their labels."""
     source, target, mixed, augmented, mask = example
     images = {"source": source.images, "target": target.images, "mixed": mixed.images, "augmented": augmented}
-    for name, batch in images.items():
-        _save(_picture(batch[0]), folder / f"{name}.png")
+    pictures = {name: batch[0].clamp(0, 1).permute(1, 2, 0) for name, batch in images.items()}  # height width channels
+    for name, picture in {**pictures, "mask": mask[0]}.items():
+        with atomic(folder / f"{name}.png") as partial:
+            Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(partial)
     labels = {"source_label": source.labels, "pseudo": target.labels, "label": mixed.labels}
     for name, batch in labels.items():
-        save_labels(batch[0].cpu().numpy().astype(np.uint8), folder / f"{name}.png")
-    _save(Image.fromarray(mask[0].cpu().numpy().astype(np.uint8) * 255), folder / "mask.png")
-
-
-def _picture(image: Tensor) -> Image.Image:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)  # height width channels
-    return Image.fromarray(pixels.cpu().numpy())
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    with atomic(path) as partial:
-        image.save(partial)
+        save_labels(batch[0].byte().cpu().numpy(), folder / f"{name}.png")

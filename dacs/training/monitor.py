@@ -18,14 +18,15 @@ BATCH = 8  # images at a time
 
 
 class Monitor:
-    """A few images of the split that is evaluated on, evenly spread, and the threshold of confidence."""
+    """A few images of the split that is evaluated on, evenly spread."""
 
     def __init__(self, run: Run) -> None:
         split = Split(run.target.measured)
         chosen = spread(run.settings.loop.monitor_frames, len(split))
         self.images = torch.stack([split.image(i) for i in chosen])
         labels = [label for i in chosen if (label := split.label(i)) is not None]
-        self.labels = torch.stack(labels) if labels else None
+        self.labelled = split.labelled
+        self.labels = torch.stack(labels) if labels else torch.zeros_like(self.images[:, 0])
         self.threshold = run.settings.schedule.threshold
 
     def measure(self, network: nn.Module, device: torch.device) -> dict[str, float]:
@@ -35,9 +36,8 @@ class Monitor:
         """
         network = copy.deepcopy(network)  # BatchNorm on batch statistics would update the running ones
         correct = confident = both = counted = 0
-        for numbers in torch.split(torch.arange(len(self.images)), BATCH):
-            found = pseudo_label(network, self.images[numbers].to(device).float() / 255)
-            ground_truth = found.labels if self.labels is None else self.labels[numbers].to(device)
+        for images, labels in zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True):
+            found, ground_truth = pseudo_label(network, images.to(device).float() / 255), labels.to(device)
             known = ground_truth != IGNORE
             is_correct = (found.labels == ground_truth) & known
             is_confident = (found.confidence >= self.threshold) & known
@@ -45,11 +45,8 @@ class Monitor:
             confident += int(is_confident.sum())
             both += int((is_correct & is_confident).sum())
             counted += int(known.sum())
-        share = {"confident_share": round(100 * confident / max(counted, 1), 3)}
-        if self.labels is None:
-            return share
-        return {
-            "pseudo_accuracy": round(100 * correct / max(counted, 1), 3),
-            "confident_accuracy": round(100 * both / max(confident, 1), 3),
-            **share,
-        }
+        counts = (
+            {"pseudo_accuracy": (correct, counted), "confident_accuracy": (both, confident)} if self.labelled else {}
+        )
+        counts["confident_share"] = confident, counted
+        return {name: round(100 * part / max(whole, 1), 3) for name, (part, whole) in counts.items()}

@@ -11,8 +11,6 @@ from tqdm import tqdm
 
 from dacs.training.run import Run
 
-OMITTED = ("step", "lr")  # columns of log.csv that are not shown
-
 
 class Progress:
     """A bar on a terminal, a line at each tenth of the steps elsewhere."""
@@ -34,7 +32,7 @@ class Progress:
     def show(self, row: dict[str, Any]) -> None:
         """Report a row of log.csv."""
         step, seconds = row["step"], time.monotonic() - self.begin
-        values = {name: f"{value:.3f}" for name, value in row.items() if name not in OMITTED}
+        values = {name: f"{value:.3f}" for name, value in row.items() if name not in ("step", "lr")}
         values["images/s"] = f"{(step - self.first) * self.images / seconds:.0f}"
         self.bar.set_postfix(values, refresh=False)
         self.bar.update(step - self.bar.n)

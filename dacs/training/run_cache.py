@@ -1,9 +1,8 @@
 """Finished and interrupted runs, kept by what they were made with.
 
-A run lives in `.cache/runs/<key>/`, its key a digest of settings, seed, code, data and torch's version: checkpoints
-while it is running, results when it is finished. The readable folder `runs/<task>/<method>/seed<n>` is a copy. So an
-interrupted run is resumed, a run that an undone edit asks for again is found, and none is taken for another.
-No torch is imported unless something is trained.
+A run lives in `.cache/runs/<key>/`, its key a digest of settings, seed, code, data and torch's version; the readable
+folder `runs/<task>/<method>/seed<n>` is a copy. So an interrupted run is resumed, a run that an undone edit asks for
+again is found, and none is taken for another. No torch is imported unless something is trained.
 """
 
 import shutil
@@ -56,10 +55,11 @@ def make_run(out: RunDir, run: Run) -> None:
 
 def check(run: Run) -> None:
     """Raise BadRequest where settings or initial weights do not fit the method."""
-    if (run.settings.adapt is not None) != run.row.adapts or (run.settings.train is None) != run.row.adapts:
-        wanted = "adapt" if run.row.adapts else "train"
-        raise BadRequest(f"method '{run.method}' needs the settings of '{wanted}', and was given others.")
-    wants_init = run.settings.adapt is not None and run.settings.adapt.init == "source"
+    adapt, adapts = run.settings.adapt, run.row.adapts
+    if (adapt is not None) != adapts or (run.settings.train is None) != adapts:
+        verb = "adapt" if adapts else "train"
+        raise BadRequest(f"method '{run.method}' needs the settings of '{verb}', and was given others.")
+    wants_init = adapt is not None and adapt.init == "source"
     if wants_init != (run.init is not None):
         raise BadRequest(
             f"adapt.init is '{'source' if wants_init else 'backbone'}', but --init was {'not ' * wants_init}given.\n"
@@ -72,12 +72,17 @@ def spec_of(run: Run) -> dict[str, Any]:
     data = {"source": run.source, "validation": run.target.measured}
     if run.row.adapts:
         data["target"] = run.target.train
+    model = run.settings.model
+    if run.init:
+        init = read_json(run.init.spec)["sha256"][run.init.weights.name]
+    else:
+        init = None if model.weights == NONE else digest(weights_file(model))
     spec = {
         "method": run.method,
         "seed": run.seed,
-        "data": {role: _data_digest(split) for role, split in data.items()},
-        "init": _weights_digest(run.init) if run.init else _backbone(run.settings.model),
-        "code": code_of(run.row, run.settings.model),
+        "data": {role: read_json(split.stats)["sha256"] for role, split in data.items()},
+        "init": init,
+        "code": code_of(run.row, model),
         "torch": version("torch"),
     }
     # The initial weights are known by their digest, whatever their file is called.
@@ -93,19 +98,6 @@ def code_of(row: Method, model: Model) -> str:
     mask = [row.mask] if row.adapts else []
     roots = ["dacs.training.loop:train_run", NETWORKS[model.network], *row.terms, *mask, row.order]
     return code_digest(*roots, ignore=NOT_DIGESTED)
-
-
-def _backbone(model: Model) -> str | None:
-    """The digest of the published weights that the backbone starts from; they are downloaded if they are missing."""
-    return None if model.weights == NONE else digest(weights_file(model))
-
-
-def _weights_digest(run: RunDir) -> str:
-    return str(read_json(run.spec)["sha256"][run.weights.name])
-
-
-def _data_digest(split: PreparedSplit) -> str:
-    return str(read_json(split.stats)["sha256"])
 
 
 def plan(params: Path, ready: Path = Path("data/ready")) -> str:
@@ -129,8 +121,9 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
             return "", "waits for its source-only run"
         init = RunDir(STORE / key)
     source, target = request.prepared(ready)
-    needed = (source.stats, target.train.stats, target.data_report)
-    if not all(path.exists() for path in needed) or not target.measured.stats.exists():
+    if not target.data_report.exists() or not all(
+        each.stats.exists() for each in (source, target.train, target.measured)
+    ):
         return "", "waits for its data"
     model = request.settings.model
     if init is None and model.weights != NONE and weights_on_disk(model) is None:
@@ -146,9 +139,8 @@ def adopt(runs: Path) -> None:
     for path in sorted(runs.glob("*/*/seed*/settings.json")):
         run, spec = RunDir(path.parent), read_json(path)
         folder = RunDir(STORE / spec["key"])
-        if not folder.spec.exists() and all(
-            (run.path / name).exists() and digest(run.path / name) == wanted for name, wanted in spec["sha256"].items()
-        ):
+        files = {run.path / name: sha256 for name, sha256 in spec["sha256"].items()}
+        if not folder.spec.exists() and all(file.exists() and digest(file) == each for file, each in files.items()):
             copy_results(run, folder)
 
 

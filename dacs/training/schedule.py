@@ -1,7 +1,6 @@
 """Learning rates: of which weights, and when."""
 
 import torch
-from torch import nn
 
 from dacs.models.segmenter import Segmenter
 from dacs.settings import RunSettings
@@ -18,21 +17,13 @@ def rate(step: int, *, steps: int, power: float, warmup: int) -> float:
 
 def optimizer_for(network: Segmenter, settings: RunSettings) -> torch.optim.Optimizer:
     """The optimizer of all weights that are trained, each listed once, with `initial_lr` in each group."""
-    loop, lr = settings.loop, settings.schedule.lr
-    groups = [
-        {"params": _trained(network.backbone), "lr": lr * loop.backbone_lr_factor},
-        {"params": _trained(network.head), "lr": lr * loop.head_lr_factor},
-    ]
-    optimizer: torch.optim.Optimizer
+    loop, decay, groups = settings.loop, settings.loop.weight_decay, []
+    for part, factor in ((network.backbone, loop.backbone_lr_factor), (network.head, loop.head_lr_factor)):
+        weights, lr = [weight for weight in part.parameters() if weight.requires_grad], settings.schedule.lr * factor
+        groups.append({"params": weights, "lr": lr, "initial_lr": lr})
     if loop.optimizer == "sgd":
-        optimizer = torch.optim.SGD(
-            groups, momentum=loop.momentum, nesterov=loop.nesterov, weight_decay=loop.weight_decay
-        )
-    else:
-        optimizer = torch.optim.AdamW(groups, weight_decay=loop.weight_decay, foreach=True)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    return optimizer
+        return torch.optim.SGD(groups, momentum=loop.momentum, nesterov=loop.nesterov, weight_decay=decay)
+    return torch.optim.AdamW(groups, weight_decay=decay, foreach=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings) -> None:
@@ -41,7 +32,3 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings)
     share = rate(step, steps=settings.schedule.steps, power=loop.poly_power, warmup=loop.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share
-
-
-def _trained(module: nn.Module) -> list[nn.Parameter]:
-    return [weight for weight in module.parameters() if weight.requires_grad]
