@@ -71,24 +71,18 @@ def remap(settings: Path, raw: Path, out: Path, workers: int = 1) -> None:
 
 def train(settings: Path, seed: int, source: Path, target: Path, out: Path, method: str = "source") -> None:
     """Train on labelled frames of one domain."""
-    _make_run(settings, method, seed, source, target, out)
+    adapt(settings, seed, source, target, out, method)
 
 
 def adapt(
     settings: Path, seed: int, source: Path, target: Path, out: Path, method: str, init: Path | None = None
 ) -> None:
     """Adapt to unlabelled frames of the target."""
-    _make_run(settings, method, seed, source, target, out, RunDir(init) if init else None)
-
-
-def _make_run(
-    settings: Path, method: str, seed: int, source: Path, target: Path, out: Path, init: RunDir | None = None
-) -> None:
     from dacs.training.run import Run
     from dacs.training.run_cache import make_run
 
-    run = Run(method, seed, _job(settings, RunSettings), PreparedSplit(source), PreparedDomain(target), init)
-    make_run(RunDir(out), run)
+    data, start = (PreparedSplit(source), PreparedDomain(target)), RunDir(init) if init else None
+    make_run(RunDir(out), Run(method, seed, _job(settings, RunSettings), *data, start))
 
 
 def evaluate(settings: Path, run: Path, index: Path, out: Path) -> None:

@@ -59,11 +59,9 @@ def _world_job(params: Params, domain: str, method: str) -> WorldJob:
 
 
 def _download_job(params: Params, domain: str, method: str) -> DownloadJob:
-    if domain in params.domains:
-        return DownloadJob(domain=domain, source="custom", custom=params.domains[domain])
-    data = params.data.model_dump(exclude={"sources", "accept_terms"})
-    accepted = domain in params.data.accept_terms
-    return DownloadJob(domain=domain, source=origin(params, domain), accepted=accepted, **data)
+    options = params.data.model_dump(exclude={"sources", "accept_terms"})
+    options |= {"custom": params.domains.get(domain), "accepted": domain in params.data.accept_terms}
+    return DownloadJob(domain=domain, source=origin(params, domain), **options)
 
 
 def _remap_job(params: Params, domain: str, method: str) -> RemapJob:

@@ -82,9 +82,8 @@ class Runs(Section):
     seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
 
 
-class Data(Section):
-    sources: dict[Name, Text]
-    accept_terms: Annotated[list[Name], Distinct]
+class DownloadOptions(Section):
+    no_effect = frozenset({"archives", "keep_archives", "parallel", "mirrors", "unverified_hosts"})
     archives: Text
     keep_archives: bool
     unpack: bool
@@ -92,6 +91,11 @@ class Data(Section):
     parallel: Count
     mirrors: dict[str, str]
     unverified_hosts: Annotated[list[str], Distinct]
+
+
+class Data(DownloadOptions):
+    sources: dict[Name, Text]
+    accept_terms: Annotated[list[Name], Distinct]
 
 
 class FilePatterns(Section):
@@ -245,21 +249,13 @@ class WorldJob(Section):
     frames: dict[str, Count]  # by split
 
 
-class DownloadJob(Section):
+class DownloadJob(DownloadOptions):
     """Providing the raw frames of one domain."""
 
-    no_effect = frozenset({"archives", "keep_archives", "parallel", "mirrors", "unverified_hosts"})
     domain: Name
     source: Text  # download, custom, or a folder that holds a copy
     custom: CustomDomain | None = None  # its table, for source custom
     accepted: bool = False  # whether the terms of the data set are accepted
-    archives: str = ""
-    keep_archives: bool = True
-    unpack: bool = True
-    gta5_frames: Literal["all", "official"] = "all"
-    parallel: Count = 1
-    mirrors: dict[str, str] = {}
-    unverified_hosts: list[str] = []
 
 
 class RemapJob(Section):
@@ -289,12 +285,10 @@ class RunSettings(Section):
         return schedule
 
 
-class EvaluateJob(Section):
+class EvaluateJob(Evaluate):
     """Evaluating one run."""
 
     no_effect = frozenset({"batch", "device"})
-    batch: Count
-    labels: Literal["prepared", "full"]
     frames: Count  # whose predictions are kept
     absent: list[ClassName]  # classes that the target does not have
     device: Device

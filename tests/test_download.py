@@ -10,6 +10,7 @@ from typing import Any
 import archives
 import numpy as np
 import pytest
+import tiny
 import trees
 from PIL import Image
 from scipy.io import savemat
@@ -52,6 +53,11 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Change:
     return change
 
 
+def job_of(domain: str, source: str, **changes: Any) -> DownloadJob:
+    options = tiny.params().data.model_dump(exclude={"sources", "accept_terms"})
+    return DownloadJob.model_validate({"domain": domain, "source": source} | options | changes)
+
+
 class Site:
     """A folder of a person, a data set on a server in archives like the real ones, and the job to download it."""
 
@@ -72,7 +78,7 @@ class Site:
 
     def download(self, **changes: Any) -> dict[str, Any]:
         usual = {"accepted": True, "archives": str(self.folder / "archives"), "parallel": 2}
-        job = DownloadJob.model_validate({"domain": self.domain, "source": "download"} | usual | changes)
+        job = job_of(self.domain, "download", **(usual | changes))
         trusted, site = self.folder / "first-use.json", self.server.address("")
         return bring(job, self.folder / "raw", trusted, site=site, retry=QUICK)
 
@@ -96,7 +102,7 @@ def prepared(domain: str, raw: Path) -> dict[str, bytes]:
 
 
 def adopt(domain: str, raw: Path, copy: Path) -> dict[str, Any]:
-    return bring(DownloadJob(domain=domain, source=str(copy)), raw, raw.parent / "first-use.json")
+    return bring(job_of(domain, str(copy)), raw, raw.parent / "first-use.json")
 
 
 unpacked_or_not = [("gta5", True), ("gta5", False), ("synthia", True), ("cityscapes", True)]
@@ -258,7 +264,7 @@ def test_a_changed_file_of_a_custom_domain_changes_its_manifest(tmp_path: Path) 
     image = tmp_path / "images/0001.png"
     trees.write_image(image, np.random.default_rng(0), (8, 12))
     custom = CustomDomain.model_validate({"train": {"images": f"{tmp_path}/images/*.png"}, "size": (8, 12)})
-    job = DownloadJob(domain="fleet", source="custom", custom=custom)
+    job = job_of("fleet", "custom", custom=custom)
     first = bring(job, tmp_path / "raw", tmp_path / "first-use.json")
     assert bring(job, tmp_path / "raw", tmp_path / "first-use.json") == first
     assert read_json(tmp_path / "raw/manifest.json") == first
