@@ -21,7 +21,7 @@ from step import dacs_settings, measure, operations, ours, params_at, variants
 from dacs.adaptation.sampling import shuffled
 from dacs.layout import PreparedSplit
 from dacs.loading.split import MEMORY, Split
-from dacs.loading.stream import batches
+from dacs.loading.stream import Crops, batches
 from dacs.models.device import device_for
 from dacs.prepare.pixels import ENCODE, png_of_label
 
@@ -59,8 +59,8 @@ def main() -> None:
     loop = settings.loop
     with tempfile.TemporaryDirectory() as folder:
         split = prepared(Path(folder), params.remap.sizes["gta5"], params.remap.images)
-        options = {"batch": loop.batch, "crop": loop.crop, "start_step": 0, "flip": loop.flip}
-        stream = batches(split, shuffled(split, 0), seed=0, **options)
+        crops = Crops(split, shuffled(split, 0), 0, loop.batch, loop.crop, loop.flip)
+        stream = batches(crops, start_step=0)
         torch.set_num_threads(1)
         for _ in range(FRAMES):
             next(stream)

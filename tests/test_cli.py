@@ -155,32 +155,23 @@ def test_python_m_dacs_is_the_same_entry_point() -> None:
     assert done.stderr.splitlines()[0] == "dacs plan: nowhere.yaml: not found."
 
 
-# ---- the pipeline, by its verbs
+# ---- a run, by its verbs
 
 
 def test_verbs_make_a_run_its_metrics_and_its_predictions(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--seed", "0", "--source", str(ready / "gta5/train"), "--target", str(ready / "cityscapes")]
-    source, dacs = "runs/gta5-cityscapes/source/seed0", "runs/gta5-cityscapes/dacs/seed0"
-    trained = ["--settings", job_file(tiny.settings("source", steps=2))]
-    adapted = [
-        "--settings",
-        job_file(tiny.settings("dacs", steps=2).model_copy(update={"adapt": tiny.adapt(init="source")})),
-    ]
-    assert main(["train", *trained, *data, "--out", source]) == 0
-    assert main(["adapt", "--method", "dacs", *adapted, *data, "--out", dacs, "--init", source]) == 0
-    evaluated = job_file(tiny.evaluate_job(batch=2, frames=1))
-    for run in (source, dacs):
-        index = ["--index", str(ready / "cityscapes/val"), "--out", f"{run}/evaluation"]
-        assert main(["evaluate", "--settings", evaluated, "--run", run, *index]) == 0
-    made = {path.relative_to(dacs).as_posix().split("/")[0] for path in Path(dacs).rglob("*") if path.is_file()}
-    assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "mixing", "evaluation"}
-    metrics = read_json(Path(dacs) / "evaluation/metrics.json")
+    assert main(["train", "--settings", job_file(tiny.settings(steps=2)), *data, "--out", "run"]) == 0
+    assert main(["train", "--settings", job_file(tiny.settings("dacs")), *data, "--out", "other"]) == 2
+    index = ["--index", str(ready / "cityscapes/val"), "--out", "run/evaluation"]
+    assert main(["evaluate", "--settings", job_file(tiny.evaluate_job()), "--run", "run", *index]) == 0
+    made = {path.relative_to("run").as_posix().split("/")[0] for path in Path("run").rglob("*") if path.is_file()}
+    assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "evaluation"}
+    metrics = read_json(Path("run/evaluation/metrics.json"))
     assert {*metrics} == {"student", "teacher", "labels", "absent"}
     assert {"miou19", "miou16", "miou13", "accuracy", "iou"} <= {*metrics["student"]}
     capsys.readouterr()
-    assert main(["compare", source, dacs]) == 0
+    assert main(["compare", "run", "run"]) == 0
     assert "student.miou19" in capsys.readouterr().out
     photo = str(next((ready / "cityscapes/val/images").iterdir()))
-    assert main(["predict", "--weights", dacs, "--out", "predicted", photo]) == 0
+    assert main(["predict", "--weights", "run", "--out", "predicted", photo]) == 0
     assert len(list(Path("predicted/ids").iterdir())) == 1
-    assert main(["train", *adapted, *data, "--out", "out"]) == 2

@@ -11,15 +11,14 @@ from PIL import Image
 
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
-from dacs.evaluation.evaluate import count as count_on_device
 from dacs.evaluation.evaluate import evaluate_run, load
-from dacs.evaluation.spread import save_labels
 from dacs.files import read_json
 from dacs.labels import NAMES, palette
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.loading.split import Split
 from dacs.models.build import build
 from dacs.models.segmenter import Segmenter
+from dacs.prepare.pixels import png_of_label
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +135,7 @@ def test_full_labels_are_counted_against_upsampled_logits(
 
 def test_full_labels_of_several_sizes_are_all_counted(run: RunDir, ready: Path, out: EvaluationDir) -> None:
     val = PreparedSplit(shutil.copytree(ready / "cityscapes/val", out.path.parent / "cityscapes/val"))
-    save_labels(np.zeros((10, 20), np.uint8), min((val.path / "full").iterdir()))
+    min((val.path / "full").iterdir()).write_bytes(png_of_label(np.zeros((10, 20), np.uint8)))
     evaluate_run(run, val, out, tiny.evaluate_job(labels="full"))
     assert read_json(out.metrics)["labels"] == "full, 2 sizes"
     known = sum(int((Split(val).full(i) != 255).sum()) for i in range(tiny.FRAMES))
@@ -189,12 +188,3 @@ def test_weights_that_do_not_fit_are_an_error_that_names_them(damage: str, run: 
     with pytest.raises(RunFailed, match="not weights of small") as caught:
         load(broken.weights)
     assert str(broken.weights) in str(caught.value).splitlines()[0]
-
-
-def test_counts_on_a_device_are_those_of_numpy() -> None:
-    generator = torch.Generator().manual_seed(0)
-    ground_truth = torch.randint(0, 21, (30, 40), generator=generator).byte()
-    ground_truth[ground_truth >= 19] = 255
-    predicted = torch.randint(0, 19, (30, 40), generator=generator)
-    expected = count(ground_truth.numpy(), predicted.byte().numpy())
-    assert np.array_equal(count_on_device(ground_truth, predicted).numpy(), expected)

@@ -28,7 +28,7 @@ from dacs.errors import Interrupted, RunFailed
 from dacs.jobs import job_file
 from dacs.layout import PreparedSplit, RunDir
 from dacs.loading.split import Split
-from dacs.loading.stream import Batch, batches
+from dacs.loading.stream import Batch, Crops, batches
 from dacs.methods import METHODS, MIXED_LOSS, SOURCE_LOSS
 from dacs.models.build import build
 from dacs.models.segmenter import Segmenter
@@ -104,8 +104,8 @@ SGD = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "poly_power": 
 
 def stream(run: Run, role: str, prepared: PreparedSplit) -> Iterator[Batch]:
     section, split, seed = run.settings.loop, Split(prepared), seed_of(run.seed, role)
-    options = {"batch": section.batch, "crop": section.crop, "flip": section.flip, "start_step": 0}
-    return batches(split, shuffled(split, seed), seed=seed, **options)
+    crops = Crops(split, shuffled(split, seed), seed, section.batch, section.crop, section.flip)
+    return batches(crops, start_step=0)
 
 
 def initial_network(run: Run) -> Segmenter:

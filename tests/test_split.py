@@ -14,7 +14,7 @@ from dacs.errors import BadRequest, RunFailed
 from dacs.labels import NAMES
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
-from dacs.loading.stream import batches
+from dacs.loading.stream import Crops, batches
 
 HEIGHT, WIDTH = tiny.SIZES["gta5"]
 LABELLED = ("gta5/train", "cityscapes/oracle", "cityscapes/val")
@@ -90,8 +90,7 @@ def test_mapped_images_are_not_kept_and_labels_beside_them_are(mapped: Path) -> 
 @pytest.mark.parametrize("flip", [False, True])
 def test_batches_of_mapped_frames_are_those_of_the_png_files(flip: bool, ready: Path, mapped: Path) -> None:
     splits = [split_of(folder / "gta5/train") for folder in (mapped, ready)]
-    options = {"seed": 3, "batch": 2, "crop": (7, 11), "start_step": 0, "flip": flip}
-    streams = [batches(split, shuffled(split, 3), **options) for split in splits]
+    streams = [batches(Crops(split, shuffled(split, 3), 3, 2, (7, 11), flip), start_step=0) for split in splits]
     for _ in range(9):
         ours, theirs = (next(stream) for stream in streams)
         assert torch.equal(ours.images, theirs.images)

@@ -17,7 +17,7 @@ from dacs.adaptation.sampling import Order, epoch_order, seed_of, shuffled
 from dacs.errors import BadRequest
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
-from dacs.loading.stream import Batch, batches, view_of
+from dacs.loading.stream import Batch, Crops, batches, view_of
 from dacs.provenance import ROOT
 
 FRAMES, SIZE, CROP = 7, (12, 20), (5, 8)
@@ -43,9 +43,11 @@ def split(folder: Path) -> Split:
     return Split(PreparedSplit(folder))
 
 
-def stream(split: Split, order: Order | None = None, *, seed: int = 3, **changes: Any) -> Iterator[Batch]:
-    options = {"batch": 4, "crop": CROP, "start_step": 0, "flip": True} | changes
-    return batches(split, order or shuffled(split, seed), seed=seed, **options)
+def stream(
+    split: Split, order: Order | None = None, *, seed: int = 3, start_step: int = 0, workers: int = 0, **changes: Any
+) -> Iterator[Batch]:
+    options = {"batch": 4, "crop": CROP, "flip": True} | changes
+    return batches(Crops(split, order or shuffled(split, seed), seed, **options), start_step, workers)
 
 
 def take(number: int, found: Iterator[Batch]) -> list[Batch]:
@@ -168,7 +170,7 @@ import pathlib, sys
 from dacs.layout import PreparedSplit
 from dacs.loading import stream
 stream.GRACE, split = 1, stream.Split(PreparedSplit(pathlib.Path(sys.argv[1])))
-batches = stream.batches(split, lambda sample: 0, seed=0, batch=2, crop=(5, 8), start_step=0, workers=1)
+batches = stream.batches(stream.Crops(split, lambda sample: 0, seed=0, batch=2, crop=(5, 8)), 0, workers=1)
 next(batches)
 raise ValueError("a bug")
 """

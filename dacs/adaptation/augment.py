@@ -1,7 +1,7 @@
 """Colour jitter and blur of mixed images, on whole batches on their device. No pixel is moved.
 
 The jitter has the formulas of kornia's `ColorJiggle`, as the authors' code: additive brightness, contrast without a
-mean, saturation and hue in HSV. A random decision for the batch switches it on; images draw their own factors and order.
+mean, saturation and hue in HSV. One draw for the batch switches it on; each image draws its own factors and order.
 """
 
 import math
@@ -91,12 +91,9 @@ _OPERATIONS = (_brightness, _contrast, _saturation, _hue)
 
 
 def gaussian_blur(images: Tensor, sigma: Float[Tensor, " batch"], *, radius: int) -> Tensor:
-    """Blur each image by its own `sigma` (pixels), as two passes of 2 * radius + 1 taps; borders are mirrored.
-
-    The radius is cut to what can be mirrored: one less than the image is high and wide.
-    """
+    """Blur each image by its own `sigma` (pixels), as two passes of 2 * radius + 1 taps; borders are mirrored."""
     batch, channels, height, width = images.shape
-    radius = min(radius, height - 1, width - 1)
+    radius = min(radius, height - 1, width - 1)  # what can be mirrored
     taps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernels = torch.exp(-(taps**2) / (2 * sigma.to(images.dtype)[:, None] ** 2))
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # batch*channels taps

@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from dacs.errors import RunFailed
-from dacs.evaluation.confusion import scores
-from dacs.evaluation.spread import save_labels, spread
-from dacs.files import read_json, write_json
+from dacs.evaluation.confusion import count, scores
+from dacs.files import read_json, write_bytes, write_json
 from dacs.labels import NAMES
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.loading.split import Split
@@ -21,6 +20,7 @@ from dacs.models.build import build
 from dacs.models.device import device_for, memory_errors
 from dacs.models.segmenter import Segmenter
 from dacs.models.upsample import interpolate
+from dacs.prepare.pixels import png_of_label
 from dacs.settings import EvaluateJob, Model
 
 
@@ -30,26 +30,24 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
     Writes confusion.json ([ground truth][prediction] counts), metrics.json (percent, and what was measured), and the
     student's predictions of `job.frames` evenly spread frames. `job.labels` is the size at which pixels are counted:
     "prepared", that of the frames (authors' code: 512x1024), or "full", that of the raw labels, to which logits are
-    upsampled (AdaptSegNet, DAFormer: 1024x2048). Without labels all counts are 0, all scores None, and `unmeasured`
-    says so.
+    upsampled (AdaptSegNet, DAFormer: 1024x2048). Without labels counts are 0, scores None; `unmeasured` says so.
     """
     data, device = Split(split), device_for(job.device)
-    pictures = spread(job.frames, len(data))
+    pictures = data.spread(job.frames)
     numbers = list(range(len(data))) if data.labelled else pictures
     full = data.labelled and job.labels == "full"
-    matrices, metrics = {}, {}
-    sizes: set[tuple[int, ...]] = set()
+    matrices, metrics, sizes = {}, {}, set[tuple[int, ...]]()
     for role, weights in {"student": run.weights, "teacher": run.teacher}.items():
         network = load(weights).to(device)
-        matrix = torch.zeros(len(NAMES), len(NAMES), dtype=torch.int64, device=device)
+        matrix = np.zeros((len(NAMES), len(NAMES)), np.int64)
         for i, logits in _logits(network, data, numbers, job.batch):
             ground_truth = data.full(i) if full else data.label(i)
             if ground_truth is not None:
-                matrix += count(ground_truth.to(device), interpolate(logits, ground_truth.shape).argmax(0))
+                matrix += count(ground_truth.numpy(), _classes(interpolate(logits, ground_truth.shape)))
                 sizes.add(ground_truth.shape)
             if role == "student" and i in pictures:
-                save_labels(logits.argmax(0).byte().cpu().numpy(), out.predictions / f"{data.names[i]}.png")
-        matrices[role], metrics[role] = matrix.tolist(), scores(matrix.cpu().numpy(), job.absent)
+                write_bytes(out.predictions / f"{data.names[i]}.png", png_of_label(_classes(logits)))
+        matrices[role], metrics[role] = matrix.tolist(), scores(matrix, job.absent)
     write_json(out.confusion, {"classes": list(NAMES), **matrices})
     write_json(out.metrics, {**metrics, **_protocol(data, job.labels, sizes), "absent": list(job.absent)})
 
@@ -79,11 +77,8 @@ def _logits(network: Segmenter, data: Split, numbers: list[int], batch: int) -> 
         yield from zip(some, logits, strict=True)
 
 
-def count(ground_truth: Tensor, prediction: Tensor) -> Int64[Tensor, "19 19"]:
-    """Confusion counts of one frame on its device, as `confusion.count` makes them: rows are the ground truth."""
-    classes = len(NAMES)
-    pairs = torch.where(ground_truth < classes, ground_truth.long() * classes + prediction, classes**2)
-    return torch.bincount(pairs.flatten(), minlength=classes**2 + 1)[:-1].reshape(classes, classes)
+def _classes(logits: Tensor) -> np.ndarray:
+    return logits.argmax(0).byte().cpu().numpy()
 
 
 def _protocol(data: Split, labels: str, sizes: set[tuple[int, ...]]) -> dict[str, Any]:

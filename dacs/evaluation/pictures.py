@@ -15,14 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dacs.datasets.decode import BadFrame
 from dacs.errors import BadRequest
-from dacs.evaluation.spread import save_labels
 from dacs.files import write_bytes
 from dacs.labels import palette
-from dacs.prepare.pixels import png_of_image
+from dacs.prepare.pixels import png_of_image, png_of_label
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
-OPACITY = 0.5  # of the colours over the picture
 LARGEST = 2**30  # pixels of a picture: a guard against files that lie about their size
 
 
@@ -128,8 +126,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 def write(picture: Picture, image: np.ndarray, ids: np.ndarray, out: Path) -> None:
     """Write train ids, their colours, and the colours over the picture, as PNG, each of them whole or not at all."""
-    labels, painted, overlay = picture.results(out)
     colors = palette()[ids]
-    save_labels(ids, labels)
-    for path, pixels in ((painted, colors), (overlay, cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0))):
-        write_bytes(path, png_of_image(Image.fromarray(pixels)))
+    overlay = cv2.addWeighted(image, 0.5, colors, 0.5, 0)
+    contents = (png_of_label(ids), *(png_of_image(Image.fromarray(pixels)) for pixels in (colors, overlay)))
+    for path, content in zip(picture.results(out), contents, strict=True):
+        write_bytes(path, content)

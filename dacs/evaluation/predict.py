@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
@@ -30,14 +30,14 @@ Result = TypeVar("Result")
 
 def predict_images(
     weights: Path,
-    images: Sequence[Path],
+    images: list[Path],
     out: Path,
     *,
     network: str | None,
     batch: int,
     tile: int,
     again: bool,
-    device: Device = "auto",
+    device: Device,
 ) -> None:
     """Predict images, or folders of them, and write to `out` for each: train ids, colours, and an overlay.
 
@@ -57,9 +57,9 @@ def predict_images(
     waiting = _begin(out, {"weights": digest(file), "tile": tile}, pictures, again)
     faults, done = list[BadFrame](), len(pictures) - len(waiting)
     with any_size(), tqdm(total=len(pictures), initial=done, desc="predict", unit="image", disable=None) as bar:
-        readable = _readable(_ahead(_read, waiting), faults, bar)
-        for _ in _ahead(lambda found: write(*found, out), _predictions(segmenter, readable, batch, tile)):
-            pass
+        found = _predictions(segmenter, _readable(waiting, faults, bar), batch, tile)
+        for _, written in _ahead(lambda one: write(*one, out), found):
+            written.result()
     _report(out, len(pictures), len(waiting), others, faults)
 
 
@@ -123,35 +123,27 @@ def _is_done(picture: Picture, out: Path) -> bool:
     return made > max(image.st_mtime_ns, image.st_ctime_ns)
 
 
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, a few of them computed ahead by threads."""
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Future[Result]]]:
+    """Each item and its result, which threads compute while a few items before it are waited for."""
     threads = min(4, os.cpu_count() or 1)
-    waiting = deque[Future[Result]]()
+    waiting = deque[tuple[Item, Future[Result]]]()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:
-            waiting.append(pool.submit(work, item))
+            waiting.append((item, pool.submit(work, item)))
             if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+                yield waiting.popleft()
+        yield from waiting
 
 
-def _read(picture: Picture) -> tuple[Picture, np.ndarray | BadFrame]:
-    try:
-        return picture, read(picture.path)
-    except BadFrame as fault:
-        return picture, fault
-
-
-def _readable(
-    items: Iterable[tuple[Picture, np.ndarray | BadFrame]], faults: list[BadFrame], bar: Any
-) -> Iterator[tuple[Picture, np.ndarray]]:
-    """The images that could be read; the others are reported at once, and again at the end."""
-    for picture, pixels in items:
+def _readable(pictures: list[Picture], faults: list[BadFrame], bar: Any) -> Iterator[tuple[Picture, np.ndarray]]:
+    """The pictures that can be read, and their pixels; the others are reported at once, and again at the end."""
+    for picture, result in _ahead(lambda picture: read(picture.path), pictures):
         bar.update()
-        if isinstance(pixels, BadFrame):
-            tqdm.write(str(pixels), file=sys.stderr)
-            faults.append(pixels)
+        try:
+            pixels = result.result()
+        except BadFrame as fault:
+            tqdm.write(str(fault), file=sys.stderr)
+            faults.append(fault)
         else:
             yield picture, pixels
 

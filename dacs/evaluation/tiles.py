@@ -66,12 +66,10 @@ def spans(length: int, most: int) -> list[Span]:
     size = _aligned(ceil((length + (number - 1) * overlap) / number) + STRIDE - 1)  # so that none is a mere rest
     starts = range(0, number * (size - overlap), size - overlap)
     cuts = [0, *(start + MARGIN for start in starts[1:]), length]
-    return [
-        Span(start, min(start + size, length), first, end)
-        for start, first, end in zip(starts, cuts, cuts[1:], strict=False)
-    ]
+    parts = zip(starts, cuts, cuts[1:], strict=False)
+    return [Span(start, min(start + size, length), first, end) for start, first, end in parts]
 
 
 def _aligned(length: int) -> int:
-    """The most that is no more, and one more than a multiple of the stride."""
+    """The largest number that is no larger, and one more than a multiple of the stride."""
     return (length - 1) // STRIDE * STRIDE + 1

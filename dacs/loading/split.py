@@ -59,13 +59,17 @@ class Split:
     @cached_property
     def keeps(self) -> bool:
         """Whether decoded frames stay in memory."""
-        height, width = self.size
-        return len(self) * height * width * (3 * (not self.mapped) + self.labelled) <= self._memory
+        return len(self) * self.size[0] * self.size[1] * (3 * (not self.mapped) + self.labelled) <= self._memory
 
     @property
     def mapped(self) -> bool:
         """Whether images lie in files that are mapped, not decoded."""
         return self.paths["image"][0].suffix == MAPPED
+
+    def spread(self, wanted: int) -> list[int]:
+        """The numbers of `wanted` frames, or of all there are, evenly spread from the first on."""
+        number = min(wanted, len(self))
+        return [i * len(self) // number for i in range(number)]
 
     def image(self, index: int) -> UInt8[Tensor, "3 height width"]:
         """RGB of a frame, 0..255. Kept tensors are shared, mapped ones are views of a file: do not write to them."""

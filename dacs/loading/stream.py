@@ -52,7 +52,7 @@ def view_of(
 
 @dataclass(frozen=True)
 class Crops(Dataset[Batch]):
-    """Batch `step` of the stream, for every step there may be; each rank holds its share of it."""
+    """Batch `step` of the stream, for every step; each rank holds its share. Raises BadRequest for too small frames."""
 
     split: Split
     order: Order
@@ -62,6 +62,9 @@ class Crops(Dataset[Batch]):
     flip: bool = False
     rank: int = 0  # of this process
     world: int = 1  # processes
+
+    def __post_init__(self) -> None:
+        self.split.check_crop(self.crop)
 
     def __getitem__(self, step: int) -> Batch:
         first = step * self.batch * self.world + self.rank
@@ -78,36 +81,21 @@ class Crops(Dataset[Batch]):
         return cut.flip(-1) if view.flip else cut
 
 
-def batches(
-    split: Split,
-    order: Order,
-    *,
-    seed: int,
-    batch: int,
-    crop: tuple[int, int],
-    start_step: int,
-    flip: bool = False,
-    workers: int = 0,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Batch]:
-    """Batches of `Crops` from `start_step` on, without end. Raises BadRequest when the frames are smaller."""
-    split.check_crop(crop)
-    crops = Crops(split, order, seed, batch, crop, flip, rank, world)
+def batches(crops: Crops, start_step: int, workers: int = 0) -> Iterator[Batch]:
+    """Batches from `start_step` on, without end; any number of workers gives the same ones."""
     if workers == 0:
         return map(crops.__getitem__, count(start_step))
-    split.load()  # before the workers are forked, so that they share what is kept
-    return iter(
-        DataLoader(
-            crops,
-            batch_size=None,
-            sampler=count(start_step),
-            num_workers=workers,
-            worker_init_fn=_outlast_stop_signals,
-            persistent_workers=True,
-            pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
-        )
+    crops.split.load()  # before the workers are forked, so that they share what is kept
+    loader = DataLoader(
+        crops,
+        batch_size=None,
+        sampler=count(start_step),
+        num_workers=workers,
+        worker_init_fn=_outlast_stop_signals,
+        persistent_workers=True,
+        pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
     )
+    return iter(loader)
 
 
 def _outlast_stop_signals(worker: int) -> None:

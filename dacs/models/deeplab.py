@@ -21,8 +21,9 @@ def deeplab_resnet(depth: int, classes: int, model: Model) -> Segmenter:
     weights of one do not serve the other.
     """
     network = RESNETS[depth](weights=None)
-    if model.convention == "caffe":
-        _stride_first(network)
+    for module in network.modules() if model.convention == "caffe" else ():
+        if isinstance(module, resnet.Bottleneck):
+            module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
     _dilate(network)
     network.maxpool.ceil_mode = True  # so that 512 pixels become 65 positions, as in the original
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
@@ -44,21 +45,11 @@ def deeplab_mobilenet(classes: int, model: Model) -> Segmenter:
 
 
 def _initial(network: Segmenter) -> Segmenter:
-    """Every convolution from N(0, 0.01), BatchNorm as the identity; biases as torch draws them (authors' code)."""
+    """Every convolution from N(0, 0.01); BatchNorm and biases as torch initialises them (authors' code)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, 0, 0.01)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
     return network
-
-
-def _stride_first(network: resnet.ResNet) -> None:
-    """Move the stride of each bottleneck from its 3x3 convolution to the 1x1 before."""
-    for module in network.modules():
-        if isinstance(module, resnet.Bottleneck):
-            module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
 
 
 def _dilate(network: resnet.ResNet) -> None:

@@ -71,13 +71,11 @@ def memory_errors(what: str, advice: str) -> Iterator[None]:
     """Raise RunFailed where the memory of the GPU is full, or an operation has no deterministic implementation."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        reason = str(error).splitlines()[0]
-        raise RunFailed(f"The memory of the GPU does not hold {what} ({reason}).\n{advice}") from error
     except RuntimeError as error:
-        if "deterministic" not in str(error):
-            raise
-        raise RunFailed(
-            f"loop.deterministic is true, but {str(error).splitlines()[0]}\n"
-            "Set it to false in params.yaml; then two runs may differ in rounding."
-        ) from error
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, torch.OutOfMemoryError):
+            raise RunFailed(f"The memory of the GPU does not hold {what} ({reason}).\n{advice}") from error
+        if "deterministic" in str(error):
+            next_step = "Set it to false in params.yaml; then two runs may differ in rounding."
+            raise RunFailed(f"loop.deterministic is true, but {reason}\n{next_step}") from error
+        raise

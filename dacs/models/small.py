@@ -14,7 +14,6 @@ from dacs.models.upsample import upsample
 from dacs.settings import Model
 
 WIDTHS = (24, 48, 96)  # channels at a half, a quarter, an eighth of the image
-GROUP = 8  # channels that GroupNorm normalises together
 
 Norm = Callable[[int], nn.Module]  # channels → normalisation
 
@@ -60,8 +59,8 @@ def small(classes: int, model: Model, norm: Norm = nn.BatchNorm2d) -> Segmenter:
 
 
 def small_gn(classes: int, model: Model) -> Segmenter:
-    """The same with GroupNorm, which keeps no running statistics: alike in training and evaluation."""
-    return small(classes, model, lambda channels: nn.GroupNorm(channels // GROUP, channels))
+    """The same with GroupNorm, 8 channels a group: no running statistics, alike in training and evaluation."""
+    return small(classes, model, lambda channels: nn.GroupNorm(channels // 8, channels))
 
 
 def _conv(

@@ -1,7 +1,7 @@
 """Initial weights of a backbone: published ones by name, or those of a file.
 
-The table in published.py says which file belongs to which network. A file is read as plain data, never unpickled
-into objects, and checked against the beginning of its sha256 in its name (torch hub's convention).
+A file is read as plain data, never unpickled into objects, and checked against the beginning of its sha256 in its name
+(torch hub's convention).
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import digest
-from dacs.models.published import NONE, Published, published
+from dacs.models.published import Published, published
 from dacs.settings import Model
 
 PREFIXES = {  # of the names of tensors of the backbone
@@ -24,17 +24,10 @@ PREFIXES = {  # of the names of tensors of the backbone
 POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in the backbone of deeplab.py
 
 
-def initialise_backbone(backbone: Any, model: Model) -> None:
-    """Load the weights that `model.weights` names, if it names any, into a backbone."""
-    if model.weights != NONE:
-        load_backbone(backbone, weights_file(model), convention=model.convention)
-
-
 def weights_file(model: Model) -> Path:
     """The file that `model.weights` names: a published one for this network, downloaded if it is missing, or a path.
 
-    Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash;
-    the message says where to put it.
+    Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash.
     """
     path, rows = weights_on_disk(model), _published_rows(model)
     if path is None and rows:
@@ -124,9 +117,8 @@ def layout_of(tensors: dict[str, Any]) -> str:
 def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
     """Copy the backbone of a file into `backbone`; its head is left out, since it has other classes.
 
-    `convention` is that of our network: "torchvision" (RGB, stride in the 3x3 convolution) or "caffe" (BGR in 0..255,
-    stride in the first 1x1). Raises BadRequest where the file was made for the other one, RunFailed listing tensors
-    that are missing, of another shape, or of a backbone that has more.
+    Raises BadRequest where the file was made for the other `convention`, RunFailed listing tensors that are missing, of
+    another shape, or of a backbone that has more.
     """
     tensors = read(path)
     layout = layout_of(tensors)

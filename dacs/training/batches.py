@@ -8,7 +8,7 @@ import torch
 from dacs.adaptation.sampling import seed_of
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
-from dacs.loading.stream import Batch, batches
+from dacs.loading.stream import Batch, Crops, batches
 from dacs.methods import SHUFFLED
 from dacs.training.objectives import StepBatch
 from dacs.training.run import Run
@@ -30,16 +30,8 @@ def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[St
 def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str) -> Iterator[Batch]:
     """Crops of a split without end; the same wherever its folder is."""
     loop, split, seed = run.settings.loop, Split(prepared), seed_of(run.seed, role)
-    return batches(
-        split,
-        resolve_name(order)(split, seed),
-        seed=seed,
-        batch=loop.batch,
-        crop=loop.crop,
-        start_step=first,
-        flip=loop.flip,
-        workers=loop.workers,
-    )
+    crops = Crops(split, resolve_name(order)(split, seed), seed, loop.batch, loop.crop, loop.flip)
+    return batches(crops, first, loop.workers)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

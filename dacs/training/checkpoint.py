@@ -1,7 +1,4 @@
-"""The state of a run between two steps, and how it is saved and resumed.
-
-Batches, crops and masks are functions of the seed and the step, so no generator and no position needs keeping.
-"""
+"""The state of a run between two steps, saved and resumed; batches and masks follow from the seed and the step."""
 
 import io
 import json
@@ -51,10 +48,7 @@ def save(state: State, path: Path, key: str) -> None:
 
 
 def resume(state: State, path: Path, key: str) -> None:
-    """Bring `state` to where the checkpoint at `path` was saved, if there is one.
-
-    Raises RunFailed if the checkpoint is unreadable or belongs to other settings.
-    """
+    """Restore what was saved at `path`, if anything was. Raises RunFailed if it is damaged or of other settings."""
     if not path.exists():
         return
     advice = f"Delete {path.parent} to start this run from its beginning."

@@ -43,9 +43,7 @@ def check_finite(state: State, checkpoint: Path) -> None:
         found.append(f"weights are not finite after step {state.step}")
     if found:
         kept = f"{checkpoint} keeps the last good state" if checkpoint.exists() else "No checkpoint was written yet"
-        raise RunFailed(
-            f"{found[0]}; training stopped.\n{kept}. Lower the learning rate in params.yaml, then run again."
-        )
+        raise RunFailed(f"{found[0]}; training stopped.\n{kept}. Lower the learning rate in params.yaml; run again.")
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

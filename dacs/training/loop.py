@@ -14,7 +14,8 @@ from dacs.files import write_bytes, write_text
 from dacs.layout import RunDir
 from dacs.models.build import build
 from dacs.models.device import Forward, describe, device_for, memory_errors, set_numerics
-from dacs.models.weights import initialise_backbone
+from dacs.models.published import NONE
+from dacs.models.weights import load_backbone, weights_file
 from dacs.training import checkpoint
 from dacs.training.batches import step_batches
 from dacs.training.checkpoint import State
@@ -74,12 +75,12 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
 
 def initial_state(run: Run, device: torch.device) -> State:
     """The state before the first step: initial weights, and a teacher equal to the student."""
-    settings, adapt = run.settings, run.settings.adapt
-    student = build(settings.model, seed_of(run.seed, "weights"))
+    settings, adapt, model = run.settings, run.settings.adapt, run.settings.model
+    student = build(model, seed_of(run.seed, "weights"))
     if run.init is not None:
         student.load_state_dict(load_file(run.init.weights))
-    else:
-        initialise_backbone(student.backbone, settings.model)
+    elif model.weights != NONE:
+        load_backbone(student.backbone, weights_file(model), convention=model.convention)
     student.to(device).train()
     if settings.loop.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

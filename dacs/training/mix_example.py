@@ -1,25 +1,15 @@
 """One example of mixing as PNG files, for the report."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
-from torch import Tensor
 
 from dacs.adaptation.masks import Mask
-from dacs.evaluation.spread import save_labels
-from dacs.files import atomic
-from dacs.types import LabelledImages
+from dacs.files import atomic, write_bytes
+from dacs.prepare.pixels import png_of_label
+from dacs.types import Images, LabelledImages
 
-
-class MixExample(NamedTuple):
-    """What one mixed batch was made of."""
-
-    source: LabelledImages
-    target: LabelledImages
-    mixed: LabelledImages
-    augmented: Tensor
-    mask: Mask
+MixExample = tuple[LabelledImages, LabelledImages, LabelledImages, Images, Mask]  # what a mixed batch was made of
 
 
 def save_example(folder: Path, example: MixExample) -> None:
@@ -32,4 +22,4 @@ def save_example(folder: Path, example: MixExample) -> None:
             Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(partial)
     labels = {"source_label": source.labels, "pseudo": target.labels, "label": mixed.labels}
     for name, batch in labels.items():
-        save_labels(batch[0].byte().cpu().numpy(), folder / f"{name}.png")
+        write_bytes(folder / f"{name}.png", png_of_label(batch[0].byte().cpu().numpy()))

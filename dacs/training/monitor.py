@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from dacs.adaptation.teacher import pseudo_label
-from dacs.evaluation.spread import spread
 from dacs.labels import IGNORE
 from dacs.loading.split import Split
 from dacs.training.run import Run
@@ -22,7 +21,7 @@ class Monitor:
 
     def __init__(self, run: Run) -> None:
         split = Split(run.target.measured)
-        chosen = spread(run.settings.loop.monitor_frames, len(split))
+        chosen = split.spread(run.settings.loop.monitor_frames)
         self.images = torch.stack([split.image(i) for i in chosen])
         labels = [label for i in chosen if (label := split.label(i)) is not None]
         self.labelled = split.labelled

@@ -105,7 +105,7 @@ class MixedCrossEntropy(Term):
         loss = batch.share * self.adapt.consistency_weight * loss
         loss.backward()
         if batch.last:
-            self.example = MixExample(source, target, mixed, augmented, mask)
+            self.example = source, target, mixed, augmented, mask
         return {"loss_mixed": loss.detach(), "lambda": batch.share * lambda_.mean()}
 
     def save_pictures(self, folder: Path) -> None:

@@ -47,9 +47,8 @@ class Progress:
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Whether SIGINT or SIGTERM was received; the loop asks between steps, so that no step is cut."""
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, frame: received.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, lambda number, frame: received.append(number)) for each in numbers}
     try:
         yield lambda: bool(received)
     finally:

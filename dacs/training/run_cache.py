@@ -14,7 +14,7 @@ from dacs.config import load
 from dacs.errors import BadRequest
 from dacs.files import atomic, digest, read_json, write_json
 from dacs.jobs import RunRequest, requests
-from dacs.layout import PreparedSplit, RunDir
+from dacs.layout import RunDir
 from dacs.locks import working_alone
 from dacs.methods import Method
 from dacs.models.published import NONE
@@ -25,13 +25,8 @@ from dacs.settings import Model, identity
 from dacs.training.run import Run
 
 STORE = Path(".cache/runs")
-NOT_DIGESTED = (  # code that no result depends on, or whose values are in the key as data
-    "dacs.errors",
-    "dacs.methods",
-    "dacs.networks",
-    "dacs.settings",
-    "dacs.training.progress",
-)
+# Code that no result depends on, or whose values are in the key as data.
+NOT_DIGESTED = ("dacs.errors", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress")
 
 
 def make_run(out: RunDir, run: Run) -> None:
@@ -101,10 +96,7 @@ def code_of(row: Method, model: Model) -> str:
 
 
 def plan(params: Path, ready: Path = Path("data/ready")) -> str:
-    """The runs that a params.yaml asks for, one line each: its method, seed and key, and how far it is.
-
-    A run whose data or source-only weights are not made yet has no key.
-    """
+    """The runs that a params.yaml asks for, a line each; without a key while data or initial weights are missing."""
     lines = [f"{'task':18} {'method':7} {'seed':>4}  {'key':16}  state"]
     for request in requests(load(params)):
         key, state = _state_of(request, ready)
@@ -121,9 +113,8 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
             return "", "waits for its source-only run"
         init = RunDir(STORE / key)
     source, target = request.prepared(ready)
-    if not target.data_report.exists() or not all(
-        each.stats.exists() for each in (source, target.train, target.measured)
-    ):
+    splits = [source, target.train, target.measured] if target.data_report.exists() else []
+    if not splits or not all(split.stats.exists() for split in splits):
         return "", "waits for its data"
     model = request.settings.model
     if init is None and model.weights != NONE and weights_on_disk(model) is None:
