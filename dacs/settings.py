@@ -217,7 +217,7 @@ class Report(Section):
 
 
 class Params(Section):
-    """params.yaml with the blocks of its scale and of its recipe laid over it."""
+    """params.yaml, overridden by the blocks of its scale and its recipe."""
 
     scale: Scale
     recipe: str

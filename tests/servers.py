@@ -137,7 +137,7 @@ class Members(Server):
         super().__init__()
         self.account = {"username": [username], "password": [password], "submit": ["Login"]}
         self.known: set[str] = set()  # cookies that are logged in
-        self.deaf = False  # takes the login, yet knows nobody
+        self.deaf = False  # takes the login, yet has no members
 
     def respond(self, handler: Handler, form: str) -> None:
         cookies = set(handler.headers.get("Cookie", "").split("; "))

@@ -45,7 +45,7 @@ def test_one_login_serves_all_archives(members: Members, tmp_path: Path) -> None
     assert [path.read_bytes() for path in get(tmp_path, members, count=2)] == [BODY, BODY]
     assert [asked.command for asked in members.log] == ["GET", "POST", "GET", "GET"]
     get(tmp_path, members, password="forgotten", count=2)
-    assert len(members.log) == 4  # nobody logs in for what is there already
+    assert len(members.log) == 4  # no login for what is there already
 
 
 def test_an_expired_login_is_renewed_and_the_download_resumes(members: Members, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ DATASET = DataSet(
     terms=Terms(
         "Cityscapes",
         f"{SERVER}/license/",
-        "For purposes that are not commercial, after registering and accepting the terms with one's own account; cite"
+        "For purposes that are not commercial, after registering and accepting the terms with your own account; cite"
         " the paper. Neither the data set nor modified versions of it may be passed on; models trained on it may.",
     ),
 )

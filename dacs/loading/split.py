@@ -151,7 +151,7 @@ def map_image(path: Path) -> np.ndarray:
     expected = header.end() + 3 * width * height
     if found != expected or not width * height:
         raise BadFrame(f"{path}: {found} bytes, a PPM of {width}x{height} has {expected}")
-    # Copy-on-write, which torch takes for writable; nobody writes, so no page is copied.
+    # Copy-on-write, which torch takes for writable; nothing is written, so no page is copied.
     return np.memmap(path, np.uint8, "c", header.end(), (height, width, 3))
 
 

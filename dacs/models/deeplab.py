@@ -53,7 +53,7 @@ def _initial(network: Segmenter) -> Segmenter:
 
 
 def _dilate(network: resnet.ResNet) -> None:
-    """Replace the strides of the last two stages by dilation, so that weights go on computing what they did.
+    """Replace the strides of the last two stages by dilation, so that pretrained weights compute the same.
 
     The convolution that strode keeps the dilation before it, all after it take twice that. With torchvision's strides
     the first 3x3 of a stage thus stays behind, as in its DeepLabV3; with Caffe's all blocks of a stage are alike.

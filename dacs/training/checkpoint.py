@@ -4,7 +4,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,21 +29,28 @@ class State:
     pending: list[Losses] = field(default_factory=list)  # losses of the steps since the last row
 
 
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    key: str  # of the run
+    step: int
+    rows: str  # as JSON
+    pending: list[Losses]
+    student: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    terms: list[dict[str, Tensor]]
+
+
 def save(state: State, path: Path, key: str) -> None:
     """Write the state to `path`, whole or not at all, marked with the key of its run."""
-    content = {
-        "key": key,
-        "step": state.step,
-        "rows": json.dumps(state.rows),
-        "pending": state.pending,
-        "student": state.student.state_dict(),
-        "teacher": state.teacher.network.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "terms": [term.state_dict() for term in state.terms],
-    }
+    networks = state.student.state_dict(), state.teacher.network.state_dict()
+    terms = [term.state_dict() for term in state.terms]
+    rows = json.dumps(state.rows)
+    saved = Saved(key, state.step, rows, state.pending, *networks, state.optimizer.state_dict(), terms)
     # Through memory, since torch reports a full disk in messages of its own.
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(saved._asdict(), buffer)
     write_bytes(path, buffer.getbuffer())
 
 
@@ -53,21 +60,20 @@ def resume(state: State, path: Path, key: str) -> None:
         return
     advice = f"Delete {path.parent} to start this run from its beginning."
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found = content["key"]
+        saved = Saved(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged file can break its reader in any way
         raise RunFailed(f"{path}: not a readable checkpoint ({type(error).__name__}).\n{advice}") from error
-    if found != key:
-        raise RunFailed(f"{path}: a checkpoint of other settings ({found}), expected {key}.\n{advice}")
-    state.student.load_state_dict(content["student"])
-    state.teacher.network.load_state_dict(content["teacher"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    if saved.key != key:
+        raise RunFailed(f"{path}: a checkpoint of other settings ({saved.key}), expected {key}.\n{advice}")
+    state.student.load_state_dict(saved.student)
+    state.teacher.network.load_state_dict(saved.teacher)
+    state.optimizer.load_state_dict(saved.optimizer)
     device = state.student.mean.device
-    for term, kept in zip(state.terms, content["terms"], strict=True):
+    for term, kept in zip(state.terms, saved.terms, strict=True):
         term.load_state_dict(_on(device, kept))
-    state.step = content["step"]
-    state.rows = json.loads(content["rows"])
-    state.pending = [_on(device, losses) for losses in content["pending"]]
+    state.step = saved.step
+    state.rows = json.loads(saved.rows)
+    state.pending = [_on(device, losses) for losses in saved.pending]
 
 
 def _on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -36,12 +36,12 @@ def make_run(out: RunDir, run: Run) -> None:
     """
     check(run)
     spec = spec_of(run)
-    folder = RunDir(STORE / spec["key"])
+    folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run"):
         if not folder.spec.exists():
             from dacs.training.loop import train_run
 
-            trained_on = train_run(folder, run, spec["key"])
+            trained_on = train_run(folder, run, key)
             digests = {path.name: digest(path) for path in (folder.weights, folder.teacher)}
             write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
@@ -65,8 +65,7 @@ def check(run: Run) -> None:
 def spec_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, and the key made of it."""
     data = {"source": run.source, "validation": run.target.measured}
-    if run.row.adapts:
-        data["target"] = run.target.train
+    data |= {"target": run.target.train} if run.row.adapts else {}
     model = run.settings.model
     if run.init:
         init = read_json(run.init.spec)["sha256"][run.init.weights.name]
@@ -81,8 +80,7 @@ def spec_of(run: Run) -> dict[str, Any]:
         "torch": version("torch"),
     }
     # The initial weights are known by their digest, whatever their file is called.
-    settings = identity(run.settings)
-    settings["model"] = {name: value for name, value in settings["model"].items() if name != "weights"}
+    settings = identity(run.settings.model_copy(update={"model": model.model_copy(update={"weights": NONE})}))
     parts = {"terms": run.row.terms, "foreground": run.row.foreground, "mask": run.row.mask, "order": run.row.order}
     key = short_digest(canonical({**spec, "settings": settings, "parts": parts}))
     return {"key": key, **spec, "settings": run.settings.model_dump(mode="json", exclude_none=True)}
