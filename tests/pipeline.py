@@ -122,8 +122,9 @@ def sources() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """As after activating the environment, without a person's settings of Git and DVC."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "SNAKEMAKE_"))}
+    """As after activating the environment, without a person's settings of Git, DVC, Snakemake and Python."""
+    settings = ("GIT_", "DVC_", "SNAKEMAKE_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     return {**kept, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
