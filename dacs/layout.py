@@ -2,27 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from dacs.files import read_json
 
 
-class Folder(Protocol):
-    """Something that lies in a folder."""
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-
-
 class Entry:
-    """The path of a file or folder of this name, as an attribute of a `Folder`."""
+    """The path of a file or folder of this name, as an attribute of something that has a `path`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, folder: Folder, kind: type) -> Path:
-        return folder.path / self.name
+    def __get__(self, folder: Any, kind: type) -> Path:
+        return Path(folder.path / self.name)
 
 
 @dataclass(frozen=True)

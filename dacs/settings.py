@@ -252,6 +252,7 @@ class WorldJob(Section):
 class DownloadJob(DownloadOptions):
     """Providing the raw frames of one domain."""
 
+    no_effect = DownloadOptions.no_effect | {"accepted"}
     domain: Name
     source: Text  # download, custom, or a folder that holds a copy
     custom: CustomDomain | None = None  # its table, for source custom
