@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dacs.errors import BadRequest, DacsError
 from dacs.files import write_json
 from dacs.layout import EvaluationDir, PreparedDomain, PreparedSplit, RunDir
-from dacs.methods import METHODS, adapting, supervised
+from dacs.methods import METHODS, adapting, recalibrating, supervised
 from dacs.settings import (
     Device,
     DownloadJob,
@@ -198,12 +198,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Unsupervised domain adaptation for semantic segmentation, one verb a step.",
         epilog="Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 75 interrupted with a checkpoint.",
     )
-    methods = {"method": {"choices": supervised(METHODS)}}, {"method": {"choices": adapting(METHODS)}}
+    choices = supervised(METHODS), [*recalibrating(METHODS), *adapting(METHODS)]
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in VERBS:
         sub = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         for name, parameter in inspect.signature(verb).parameters.items():
-            options = ARGUMENTS[name] | methods[verb is adapt].get(name, {})
+            options = ARGUMENTS[name] | ({"choices": choices[verb is adapt]} if name == "method" else {})
             if name in POSITIONAL:
                 sub.add_argument(name, **options)
             elif parameter.default is parameter.empty:

@@ -15,7 +15,8 @@ from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, nearest
 from dacs.jobs import WORLD, domains_of
 from dacs.methods import method
-from dacs.models.published import FILES, NONE, published
+from dacs.models.published import FILES, IMAGENET, NONE, published
+from dacs.networks import WITH_BACKBONE
 from dacs.settings import Adapt, Model, Params, Remap, Scale, Section
 
 
@@ -75,6 +76,11 @@ def _check(content: dict[str, Any], where: str) -> Params:
     _check_data_sets(content, where)
     params: Params = _validate(Params, content, where)
     for name, over in params.methods.items():
+        if unequal := sorted({"steps", "init"} & over.keys()):
+            raise BadRequest(
+                f"params.yaml: {where}methods.{name}.{unequal[0]} is given, but methods are compared at equal steps"
+                f" from equal weights.\nSet adapt.{unequal[0]} for all of them."
+            )
         _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{name}.")
     for fault in (*_faults(params), *_faults_of_domains(params), *_faults_of_tasks(params, chosen=not where)):
         raise BadRequest(f"params.yaml: {where}{fault}")
@@ -96,7 +102,15 @@ def _check_data_sets(content: dict[str, Any], where: str) -> None:
 
 def _faults(params: Params) -> Iterator[str]:
     """Settings that do not fit together."""
-    loop, model = params.loop, params.model
+    loop, model, train, adapt = params.loop, params.model, params.train, params.adapt
+    if train.steps < adapt.steps + (adapt.init == "source"):
+        advice = "more: adaptation replaces the last of them" if adapt.init == "source" else "as many"
+        yield (
+            f"train.steps is {train.steps}, adapt.steps {adapt.steps}: source-only would be compared at fewer steps.\n"
+            f"Give train.steps {advice}."
+        )
+    if model.bn_statistics == "frozen" and model.weights == NONE:
+        yield "model.bn_statistics is frozen, but model.weights is none, so there are none to keep.\nSet it to live."
     for name in params.runs.methods:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
@@ -168,10 +182,11 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
 
 def _check_weights(model: Model) -> None:
     """Raise BadRequest for weights that the chosen network does not have; other scales and recipes have other ones."""
-    names = [NONE, *sorted({row.name for row in published() if row.network == model.network})]
+    names = [NONE, *sorted({row.name for row in published() if row.network == model.pretrained_part})]
+    names += [IMAGENET] if model.network in WITH_BACKBONE and IMAGENET not in names else []
     if model.weights not in names and not model.weights.endswith(FILES):
         raise BadRequest(
-            f"params.yaml: model.weights names '{model.weights}', which are not published for {model.network}; "
+            f"params.yaml: model.weights names '{model.weights}', which are not published for {model.pretrained_part}; "
             f"{nearest(model.weights, names)}"
         )
 

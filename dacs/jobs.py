@@ -23,6 +23,7 @@ from dacs.settings import (
     ReportJob,
     RunSettings,
     Section,
+    TrainJob,
     WorldJob,
     identity,
 )
@@ -74,8 +75,14 @@ def _remap_job(params: Params, domain: str, method: str) -> RemapJob:
 
 def run_settings(params: Params, domain: str, method: str) -> RunSettings:
     """The settings of one run of a method."""
-    if not method_row(method).adapts:
-        return RunSettings(model=params.model, loop=params.loop, train=params.train)
+    row = method_row(method)
+    if row.recalibrates:
+        return RunSettings(model=params.model, loop=params.loop, adabn=params.adabn)
+    if not row.adapts:
+        is_start = method == "source" and params.adapt.init == "source"
+        start = params.train.steps - params.adapt.steps if is_start else None
+        train = TrainJob(**params.train.model_dump(), start=start)
+        return RunSettings(model=params.model, loop=params.loop, train=train)
     adapt = Adapt.model_validate({**params.adapt.model_dump(), **params.methods.get(method, {})}, strict=False)
     return RunSettings(model=params.model, loop=params.loop, adapt=adapt)
 
@@ -136,9 +143,9 @@ def requests(params: Params) -> Iterator[RunRequest]:
 
 
 def starts_from_source(params: Params, method: str) -> bool:
-    """Whether a method adapts the weights of the source-only run."""
-    adapt = run_settings(params, "", method).adapt
-    return adapt is not None and adapt.init == "source"
+    """Whether a method starts from weights of the source-only run."""
+    row = method_row(method)
+    return row.recalibrates or (row.adapts and params.adapt.init == "source")
 
 
 def labelled_domain(source: str, target: str, method: str) -> str:

@@ -34,6 +34,7 @@ class RunDir:
     path: Path
     weights = Entry("weights.safetensors")  # of the student
     teacher = Entry("teacher.safetensors")
+    start = Entry("start.safetensors")  # of the student of source-only, at the step after which adaptation starts
     log = Entry("log.csv")  # losses and measurements by step
     mixing = Entry("mixing")  # one mixed example as PNG files
     checkpoint = Entry("checkpoint.pt")  # the resumable state, while the run is not finished

@@ -12,6 +12,7 @@ from dacs.errors import BadRequest, nearest
 
 SOURCE_LOSS = "dacs.training.objectives:SourceCrossEntropy"
 MIXED_LOSS = "dacs.training.objectives:MixedCrossEntropy"
+TRAIN = "dacs.training.loop:train_run"
 CLASS_MASK = "dacs.adaptation.masks:class_mask"
 SHUFFLED = "dacs.adaptation.sampling:shuffled"
 
@@ -25,14 +26,25 @@ class Method(NamedTuple):
     sentence: str  # what it learns from
     labels: Literal["source", "target"] = "source"  # the domain whose labels it is given
     terms: tuple[str, ...] = (SOURCE_LOSS, MIXED_LOSS)  # the losses of a step, in order (dacs.training.objectives.Term)
+    procedure: str = TRAIN  # what makes a run of it
     foreground: Literal["nothing", "source", "target"] = "nothing"  # what is pasted on the target
     mask: str = "dacs.adaptation.masks:empty_mask"  # where (dacs.adaptation.masks.MakeMask)
     order: str = SHUFFLED  # of the labelled frames (dacs.adaptation.sampling.Order)
 
     @property
     def adapts(self) -> bool:
-        """Whether it learns from unlabelled target images too: the verb `adapt` instead of `train`."""
+        """Whether it trains on unlabelled target images too."""
         return len(self.terms) > 1
+
+    @property
+    def recalibrates(self) -> bool:
+        """Whether it trains nothing, but changes the weights of the source-only run."""
+        return not self.terms
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether gains are counted from it: it uses no labels of the target and does not adapt by training."""
+        return self.labels == "source" and not self.adapts
 
 
 # fmt: off
@@ -40,6 +52,9 @@ METHODS: dict[str, Method] = {
     "source": Method("source only", "#6e7781", "#9aa4b0",
                      "labelled source images only: the baseline, and what adaptation starts from",
                      terms=(SOURCE_LOSS,)),
+    "adabn": Method("AdaBN", "#8a6d00", "#d8b93a",
+                    "nothing: source only, its BatchNorm statistics re-estimated on unlabelled target images",
+                    terms=(), procedure="dacs.training.adabn:re_estimate"),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
                      "source images, and target images with the pseudo-labels of the teacher"),
     "naive": Method("naive mixing", "#c25e00", "#f0984a",
@@ -79,8 +94,18 @@ def adapting(names: Iterable[str]) -> list[str]:
 
 
 def supervised(names: Iterable[str]) -> list[str]:
-    """Those of the methods that learn from labelled images only."""
-    return [name for name in names if not method(name).adapts]
+    """Those of the methods that train on labelled images only."""
+    return [name for name in names if len(method(name).terms) == 1]
+
+
+def recalibrating(names: Iterable[str]) -> list[str]:
+    """Those of the methods that train nothing, but change weights of the source-only run."""
+    return [name for name in names if method(name).recalibrates]
+
+
+def baselines(names: Iterable[str]) -> list[str]:
+    """Those of the methods that gains are counted from."""
+    return [name for name in names if method(name).is_baseline]
 
 
 def main_method(names: Iterable[str]) -> str | None:

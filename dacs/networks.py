@@ -7,8 +7,10 @@ A builder takes the number of classes and the section `model` of params.yaml, an
 NETWORKS: dict[str, str] = {
     "small": "dacs.models.small:small",
     "small_gn": "dacs.models.small:small_gn",
+    "pyramid": "dacs.models.pyramid:pyramid",
     "deeplab_mobilenet": "dacs.models.deeplab:deeplab_mobilenet",
     "deeplab_resnet18": "dacs.models.deeplab:deeplab_resnet18",
     "deeplab_resnet50": "dacs.models.deeplab:deeplab_resnet50",
     "deeplab_resnet101": "dacs.models.deeplab:deeplab_resnet101",
 }
+WITH_BACKBONE = {"pyramid"}  # those whose backbone `model.backbone` names

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from dacs.errors import nearest
 from dacs.labels import NAMES
 from dacs.methods import METHODS
-from dacs.networks import NETWORKS
+from dacs.networks import NETWORKS, WITH_BACKBONE
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -52,8 +52,10 @@ NetworkName = Annotated[str, _one_of(NETWORKS)]
 MethodName = Annotated[str, _one_of(METHODS)]
 ClassName = Annotated[str, _one_of(NAMES)]
 ClassOrIgnore = Annotated[str, _one_of((*NAMES, "ignore"))]
+Backbone = Annotated[str, Field(pattern=r"^timm/[a-z0-9_.]+$")]
 RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
 Text = Annotated[str, Field(min_length=1)]
+TIMM = "timm/"  # before the name of a backbone
 Scale = Literal["demo", "smoke", "paper"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -139,11 +141,18 @@ class Remap(Section):
 class Model(Section):
     no_effect = frozenset({"weights_folder"})
     network: NetworkName
+    backbone: Backbone
     weights: Text
     weights_folder: Text
     convention: Literal["torchvision", "caffe"]
     aspp_branches: Literal[2, 4]
     bn_affine: Literal["trained", "frozen"]
+    bn_statistics: Literal["live", "frozen"]
+
+    @property
+    def pretrained_part(self) -> str:
+        """What `weights` are of: the backbone of this name, or that of the network."""
+        return self.backbone if self.network in WITH_BACKBONE else self.network
 
 
 class Loop(Section):
@@ -202,6 +211,10 @@ class Adapt(Section):
     blur_sigma: Range
 
 
+class AdaBN(Section):
+    frames: Count
+
+
 class Evaluate(Section):
     no_effect = frozenset({"batch"})
     batch: Count
@@ -230,6 +243,7 @@ class Params(Section):
     loop: Loop
     train: Train
     adapt: Adapt
+    adabn: AdaBN
     methods: dict[MethodName, dict[str, Any]]
     evaluate: Evaluate
     figures: Figures
@@ -270,13 +284,25 @@ class RemapJob(Section):
     part: Literal["all", "official"] = "all"  # of GTA5's frames
 
 
+class TrainJob(Train):
+    """Supervised training."""
+
+    start: Count | None = None  # the step of source-only after which adaptation starts from its weights
+
+
 class RunSettings(Section):
-    """Training or adapting: exactly one of `train` and `adapt` is given."""
+    """One run: exactly one of `train`, `adapt` and `adabn` is given."""
 
     model: Model
     loop: Loop
-    train: Train | None = None
+    train: TrainJob | None = None
     adapt: Adapt | None = None
+    adabn: AdaBN | None = None
+
+    @property
+    def start(self) -> int | None:
+        """The step of source-only after which adaptation starts from its weights."""
+        return self.train.start if self.train else None
 
     @property
     def schedule(self) -> Train | Adapt:

@@ -69,7 +69,7 @@ def camera_in(street: Street, width: int, height: int) -> Camera:
         height=height,
         focal=width * street.span(*view.focal),
         horizon=height * street.span(*view.horizon),
-        aside=min(max(aside, street.line(-1) + 1.5), street.line(1) - 1.5),
+        aside=min(max(aside, street.line(-1) + view.clear), street.line(1) - view.clear),
         above=street.span(*view.above),
         yaw=street.span(*view.yaw),
         bend=street.span(-1, 1) * street.look.rates["bend"],

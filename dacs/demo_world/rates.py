@@ -17,7 +17,7 @@ RATES = {
     "sidewalk spread":     (1.6,    1.6,    3.5),   # metres more or less
     "verge":               (0.35,   0.5,    0),     # share of kerbs with grass along them
     "crossing":            (0.35,   0.35,   0.35),  # share with another street across
-    "tracks":              (0.12,   0.08,   0),     # share with a tram line
+    "tracks":              (0.12,   0.22,   0),     # share with a tram line
     "end":                 (62,     130,    90),    # metres ahead where the street is closed
     "end spread":          (35,     80,     40),    # metres more or less
     "bend":                (0.0016, 0.0016, 0.0016),  # sideways drift, metres per square metre ahead, at most
@@ -25,8 +25,8 @@ RATES = {
     "house":               (1,      1,      1),
     "tower":               (0.12,   0.3,    0.4),
     "park":                (0.4,    0.2,    0.2),
-    "wall":                (0.28,   0.8,    0.06),
-    "fence":               (0.5,    0.45,   0.12),
+    "wall":                (0.28,   0.8,    0.2),
+    "fence":               (0.5,    0.7,    0.25),
     "guard rail":          (0.04,   0.04,   0),
     "gap":                 (0.06,   0.2,    0.06),
     "tall":                (21,     10,     15),    # metres, height of houses, mean
@@ -34,19 +34,19 @@ RATES = {
     "parked":              (0.4,    0.16,   0.5),   # share of taken places in a row
     "car":                 (2.2,    2.2,    3),     # moving
     "truck":               (0.2,    0.55,   0),
-    "bus":                 (0.12,   0.2,    1.2),
+    "bus":                 (0.12,   0.3,    1.2),
     "bridge":              (0.04,   0.04,   0.04),
-    "person":              (6,      2.5,    30),
-    "bicycle ridden":      (0.3,    0.02,   1.1),
-    "motorcycle ridden":   (0.1,    0.08,   0.4),
-    "bicycle":             (1.8,    0.04,   0.6),   # left at the kerb
-    "motorcycle":          (0.16,   0.04,   0.4),   # left at the kerb
+    "person":              (6,      4,      30),
+    "bicycle ridden":      (0.3,    0.2,    1.1),
+    "motorcycle ridden":   (0.1,    0.22,   0.4),
+    "bicycle":             (1.8,    0.6,    0.6),   # left at the kerb
+    "motorcycle":          (0.16,   0.22,   0.4),   # left at the kerb
     "tree":                (5.2,    2.2,    5),
     "bush":                (1.2,    1.2,    1.2),
     "lamp":                (2.6,    3,      4),
     "bollard":             (0.8,    0.8,    0.8),
-    "traffic light":       (0.85,   0.6,    0.18),  # posts
-    "traffic sign":        (2.2,    0.65,   1),
+    "traffic light":       (0.85,   0.6,    0.4),  # posts
+    "traffic sign":        (2.2,    1.2,    1),
     "gantry":              (0.1,    0.02,   0.03),  # direction boards
     "static":              (1.4,    1.4,    1.4),   # bins, poster columns, shelters
     "dynamic":             (0.4,    0.9,    1),     # barriers, skips

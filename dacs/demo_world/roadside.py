@@ -124,7 +124,7 @@ def _wall(s: Street, side: int, z: float, length: float) -> None:
     _background(s, side, z, length)
     body, coping = s.color("wall"), s.color("wall")
     place = (s.line(side) if side > 0 else s.line(side) - 0.4, 0, z)
-    size = (0.4, s.span(1.8, 3.6), length)
+    size = (0.4, s.span(1.1, 2.2), length)
     s.put("wall", place, size=size, tints=(body, coping, scale_color(body, 0.8)), rank=z + length)
 
 

@@ -1,4 +1,4 @@
-"""Build a network by its name in `dacs.networks`."""
+"""Build a network by its name in `dacs.networks`, and copy pretrained weights into its backbone."""
 
 from pkgutil import resolve_name
 
@@ -7,7 +7,8 @@ from torch import nn
 
 from dacs.labels import CLASSES
 from dacs.models.segmenter import Segmenter
-from dacs.networks import NETWORKS
+from dacs.models.weights import load_backbone, weights_file
+from dacs.networks import NETWORKS, WITH_BACKBONE
 from dacs.settings import Model
 
 
@@ -18,5 +19,16 @@ def build(model: Model, seed: int = 0) -> Segmenter:
         network: Segmenter = resolve_name(NETWORKS[model.network])(len(CLASSES), model)
     for module in network.modules() if model.bn_affine == "frozen" else ():
         if isinstance(module, nn.BatchNorm2d):
-            module.requires_grad_(False)  # scale and shift; its statistics stay live (authors' code)
+            module.requires_grad_(False)  # scale and shift (authors' code)
+    network.frozen_statistics = model.bn_statistics == "frozen"
     return network
+
+
+def load_pretrained(network: Segmenter, model: Model) -> None:
+    """Copy the weights that `model` names into the backbone of a network; a head is left out: it has other classes."""
+    if model.network in WITH_BACKBONE:
+        from dacs.models.pyramid import load_timm  # which no other network needs
+
+        load_timm(network.backbone, model.backbone, weights_file(model))
+    else:
+        load_backbone(network.backbone, weights_file(model), convention=model.convention)

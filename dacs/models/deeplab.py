@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 from torchvision.models import mobilenetv3, resnet
 
-from dacs.models.segmenter import AtrousPyramid, Segmenter
+from dacs.models.segmenter import NORMALISATION, AtrousPyramid, Segmenter
 from dacs.settings import Model
 
 RESNETS = {18: resnet.resnet18, 50: resnet.resnet50, 101: resnet.resnet101}  # by depth
@@ -29,7 +29,7 @@ def deeplab_resnet(depth: int, classes: int, model: Model) -> Segmenter:
     stages = [network.conv1, network.bn1, network.relu, network.maxpool]
     backbone = nn.Sequential(*stages, network.layer1, network.layer2, network.layer3, network.layer4)
     head = AtrousPyramid(network.fc.in_features, classes, (6, 12, 18, 24)[: model.aspp_branches])
-    return _initial(Segmenter(backbone, head, model.convention))
+    return _initial(Segmenter(backbone, head, NORMALISATION[model.convention]))
 
 
 deeplab_resnet18 = partial(deeplab_resnet, 18)
@@ -41,7 +41,7 @@ def deeplab_mobilenet(classes: int, model: Model) -> Segmenter:
     """The same head on MobileNetV3-Large at output stride 16, its dilations halved with the stride."""
     backbone = mobilenetv3.mobilenet_v3_large(weights=None, dilated=True).features
     head = AtrousPyramid(backbone[-1].out_channels, classes, (3, 6, 9, 12)[: model.aspp_branches])
-    return _initial(Segmenter(backbone, head, model.convention))
+    return _initial(Segmenter(backbone, head, NORMALISATION[model.convention]))
 
 
 def _initial(network: Segmenter) -> Segmenter:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 TABLE = Path(__file__).with_name("weights.csv")
 NONE = "none"
+IMAGENET = "imagenet"  # timm's own weights of a backbone, or those that this table names
+IN_ORDER = "in order"  # the layout of a file whose tensors follow in the order of timm's, under other names
 FILES = (".pth", ".safetensors")  # endings of files that are named by their path
 
 
@@ -13,7 +15,7 @@ class Published(NamedTuple):
     """A row of weights.csv: one address of a file."""
 
     name: str
-    network: str
+    network: str  # or backbone
     file: str
     layout: str
     address: str  # from which it is downloaded

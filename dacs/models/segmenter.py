@@ -13,7 +13,8 @@ from dacs.models.upsample import upsample
 from dacs.types import Images, Logits
 
 Convention = Literal["torchvision", "caffe"]
-NORMALISATION = {  # mean and standard deviation: RGB, of images in [0, 1]
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+NORMALISATION: dict[str, Normalisation] = {  # mean and standard deviation: RGB, of images in [0, 1]
     "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": (tuple(v / 255 for v in (122.67891434, 116.66876762, 104.00698793)), (1 / 255,) * 3),  # 0..255, no scaling
 }
@@ -42,17 +43,32 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, convention: Convention = "torchvision") -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, normalisation: Normalisation = NORMALISATION["torchvision"]
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        mean, std = NORMALISATION[convention]
+        self.frozen_statistics = False
+        mean, std = normalisation
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: Images) -> Logits:
-        return upsample(self.head(self.features(images)), (images.shape[-2], images.shape[-1]))
+        return upsample(self.head(self._maps(images)), (images.shape[-2], images.shape[-1]))
 
     def features(self, images: Images) -> Tensor:
-        """The features of the backbone, of shape (batch, channels, height / stride, width / stride)."""
+        """The coarsest features of the backbone, of shape (batch, channels, height / stride, width / stride)."""
+        maps = self._maps(images)
+        return maps if isinstance(maps, Tensor) else maps[-1]
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Set the mode of all modules, but leave frozen BatchNorm statistics of the backbone in evaluation mode."""
+        super().train(mode)
+        for module in self.backbone.modules() if self.frozen_statistics else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def _maps(self, images: Images) -> Tensor | list[Tensor]:
         return self.backbone((images - self.mean) / self.std)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dacs.models.segmenter import AtrousPyramid, Segmenter
+from dacs.models.segmenter import NORMALISATION, AtrousPyramid, Segmenter
 from dacs.models.upsample import upsample
 from dacs.settings import Model
 
@@ -55,7 +55,7 @@ def small(classes: int, model: Model, norm: Norm = nn.BatchNorm2d) -> Segmenter:
     """The small network; no pretrained weights."""
     backbone = SmallBackbone(norm)  # its weights are drawn first
     head = AtrousPyramid(WIDTHS[1], classes, (1, 3, 6, 9)[: model.aspp_branches])
-    return Segmenter(backbone, head, model.convention)
+    return Segmenter(backbone, head, NORMALISATION[model.convention])
 
 
 def small_gn(classes: int, model: Model) -> Segmenter:

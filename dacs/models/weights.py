@@ -8,14 +8,18 @@ import os
 import re
 import sys
 import urllib.error
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import digest
-from dacs.models.published import Published, published
-from dacs.settings import Model
+from dacs.models.published import IMAGENET, Published, published
+from dacs.networks import WITH_BACKBONE
+from dacs.settings import TIMM, Model
 
+PACKAGE = "package:"  # before the package of a file and its path in there, in place of an address
+HUB_FILE = "model.safetensors"
 PREFIXES = {  # of the names of tensors of the backbone
     "torchvision": r"(?:features\.)?",  # ResNet has none
     "torchvision_deeplab": r"backbone\.",
@@ -25,19 +29,21 @@ POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer
 
 
 def weights_file(model: Model) -> Path:
-    """The file that `model.weights` names: a published one for this network, downloaded if it is missing, or a path.
+    """The file that `model.weights` names, downloaded if it is a published one that is missing.
 
-    Raises BadRequest where the name or the path is unknown, RunFailed where a file cannot be had or has another hash.
+    Raises BadRequest where there is no such file, RunFailed where it cannot be had or has another hash.
     """
-    path, rows = weights_on_disk(model), _published_rows(model)
-    if path is None and rows:
-        return _download(rows, Path(model.weights_folder))
+    path = weights_on_disk(model)
     if path is None:
-        names = ", ".join(sorted({row.name for row in published() if row.network == model.network})) or "nothing is"
-        raise BadRequest(
-            f"model.weights: '{model.weights}' is neither published for {model.network} ({names}) nor a file.\n"
-            "Name one of these, a .pth or .safetensors file, or none."
-        )
+        rows = _published_rows(model)
+        if rows:
+            path = _download(rows, Path(model.weights_folder))
+        elif model.weights == IMAGENET:
+            path = _download_from_hub(model)
+        else:
+            raise BadRequest(
+                f"model.weights: {model.weights} was not found.\nName a .pth or .safetensors file, or none."
+            )
     prefix, found = _prefix(path), digest(path)
     if not found.startswith(prefix):
         raise RunFailed(
@@ -48,16 +54,52 @@ def weights_file(model: Model) -> Path:
 
 
 def weights_on_disk(model: Model) -> Path | None:
-    """The file that `model.weights` names, if it is there: in `model.weights_folder`, torch hub's folder, or a path."""
-    files = [row.file for row in _published_rows(model)]
+    """The file that `model.weights` names, if it is there.
+
+    A published one is looked for in its package, in `model.weights_folder` and in torch hub's folder.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     hub = Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub/checkpoints"  # torch.hub's rule, without torch
-    candidates = [Path(model.weights_folder) / files[0], hub / files[0]] if files else [Path(model.weights)]
+    folder, rows = Path(model.weights_folder), _published_rows(model)
+    if rows:
+        candidates = [*_in_package(rows[0]), folder / rows[0].file, hub / rows[0].file]
+    elif model.weights == IMAGENET and model.network in WITH_BACKBONE:
+        candidates = [folder / model.backbone / HUB_FILE]
+    else:
+        candidates = [Path(model.weights)]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _published_rows(model: Model) -> list[Published]:
-    return [row for row in published() if (row.name, row.network) == (model.weights, model.network)]
+    return [row for row in published() if (row.name, row.network) == (model.weights, model.pretrained_part)]
+
+
+def _in_package(row: Published) -> list[Path]:
+    """The file in the installed package that brings it, if one does."""
+    if not row.address.startswith(PACKAGE):
+        return []
+    package, _, inside = row.address.removeprefix(PACKAGE).partition("/")
+    found = find_spec(package)
+    return [Path(folder) / inside for folder in (found.submodule_search_locations or [] if found else [])]
+
+
+def _download_from_hub(model: Model) -> Path:
+    """Download timm's own weights of a backbone from the Hugging Face hub."""
+    import timm
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(model.weights_folder) / model.backbone
+    described = timm.get_pretrained_cfg(model.backbone.removeprefix(TIMM))
+    try:
+        if described is None or not described.hf_hub_id:
+            raise ValueError("timm names none")
+        return Path(hf_hub_download(described.hf_hub_id, HUB_FILE, local_dir=folder))
+    except Exception as error:  # a network, a server or its client can fail in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunFailed(
+            f"model.weights: the {IMAGENET} weights of {model.backbone} could not be downloaded ({reason}).\n"
+            f"Put timm's {HUB_FILE} of this network into {folder}, or name a file in model.weights."
+        ) from error
 
 
 def _download(rows: list[Published], folder: Path) -> Path:
@@ -115,7 +157,7 @@ def layout_of(tensors: dict[str, Any]) -> str:
 
 
 def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
-    """Copy the backbone of a file into `backbone`; its head is left out, since it has other classes.
+    """Copy the backbone of a file into that of a ResNet or MobileNet.
 
     Raises BadRequest where the file was made for the other `convention`, RunFailed listing tensors that are missing, of
     another shape, or of a backbone that has more.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dacs.files import reading
 from dacs.layout import RunDir
-from dacs.methods import main_method, method, ordered
+from dacs.methods import baselines, main_method, method, ordered
 from dacs.settings import Runs
 
 
@@ -62,14 +62,24 @@ class ReportData:
         """A score by method, as metrics.json has it."""
         return self.table("summary", task).set_index("method")[score].round(2)
 
+    def baseline(self, task: str, score: str) -> str | None:
+        """The best baseline by its mean; None where the runs have none."""
+        return best_baseline(self.means(task, score))
+
     def gain(self, task: str, score: str) -> float:
-        """The gain of the main method over source-only training; NaN where there is none."""
+        """The gain of the main method over the best baseline; NaN where there is none."""
         means = self.means(task, score)
-        return float(means.get(self.main, np.nan) - means.get("source", np.nan))
+        return float(means.get(self.main, np.nan) - means.get(best_baseline(means), np.nan))
 
     def examples(self, task: str) -> list[Run]:
         """The runs whose images are shown: those of the first seed."""
         return [run for run in self.runs if run.task == task and run.seed == self.runs[0].seed]
+
+
+def best_baseline(means: pd.Series) -> str | None:
+    """The best of the baselines in a score by method, from which gains are counted; None where there is none."""
+    found = means[baselines(means.index)].dropna()
+    return None if found.empty else str(found.idxmax())
 
 
 def list_runs(runs: Path, section: Runs) -> list[Run]:

@@ -33,10 +33,13 @@ SECTIONS = {  # id → title
 }
 KEY_SETTINGS = {  # path in a run's settings → title
     "model.network": "network",
+    "model.backbone": "backbone",
+    "model.weights": "initial weights of the backbone",
+    "model.bn_statistics": "BatchNorm statistics of the backbone",
     "loop.batch": "images of each domain in a batch",
     "loop.crop": "crop, height × width",
     "loop.optimizer": "optimizer",
-    "train.steps": "steps, source only",
+    "train.steps": "steps, source only and oracle",
     "adapt.steps": "steps, adaptation",
     "adapt.init": "initial weights of adaptation",
     "adapt.lr": "learning rate",
@@ -81,6 +84,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
         classes=CLASSES,
         marks=MARKS.values(),
         key_settings={title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
+        continued=adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == "source" else None,
         settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
         settings_of=" and ".join(described),
         runs=specs,
@@ -89,7 +93,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
 
 
 def _described(methods: list[str]) -> list[str]:
-    """The methods whose settings the page lists: the baseline and the main method, or else the first."""
+    """The methods whose settings the page lists: source only and the main method, or else the first."""
     return [name for name in methods if name in ("source", main_method(methods))] or methods[:1]
 
 

@@ -29,10 +29,10 @@ LEGEND: dict[str, Any] = {"bbox_to_anchor": (-0.02, 0.99), "ncols": 4}  # one li
 
 
 def miou(data: ReportData) -> Iterator[Plot]:
-    """mIoU of each method: the mean, the range and the single seeds, and the gain over source-only training."""
+    """mIoU of each method: the mean, the range and the single seeds, and the gain over the best baseline."""
     for task in data.measured:
         title, score = f"mIoU over {class_set(task)} classes", f"miou{class_set(task)}"
-        means = data.means(task, score)
+        means, baseline = data.means(task, score), data.baseline(task, score)
         seeds = data.table("scores", task).groupby("method", sort=False)[score]
         low, high = seeds.min(), seeds.max()
         figure, (axes,) = subplots(0.95 + 0.36 * len(means), task_title(task))
@@ -44,10 +44,10 @@ def miou(data: ReportData) -> Iterator[Plot]:
             axes.plot(mean, row, "o", color=color, markersize=8, zorder=4)
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
             axes.annotate(f"{mean:.1f}", (high[name], row), (9, 0), textcoords="offset points", va="center", bbox=box)
-            if "source" in means and name != "source":
-                annotate_change(axes, row, mean - means["source"])
-        if "source" in means:
-            axes.axvline(means["source"], color=METHODS["source"].color, linewidth=1, linestyle="--", zorder=1)
+            if baseline and not METHODS[str(name)].is_baseline:
+                annotate_change(axes, row, mean - means[baseline])
+        if baseline:
+            axes.axvline(means[baseline], color=METHODS[baseline].color, linewidth=1, linestyle="--", zorder=1)
             axes.text(1.02, -0.75, "gain", transform=axes.get_yaxis_transform(), va="center", color=MUTED)
         axes.set_xlim(max(0, low.min() - 3), 1.2 * high.max() - 0.2 * low.min() + 3)
         axes.set_xlabel(f"{title}, %")
@@ -56,23 +56,24 @@ def miou(data: ReportData) -> Iterator[Plot]:
 
 
 def classes(data: ReportData) -> Iterator[Plot]:
-    """IoU of each class, from source-only training to the main method; the greatest gain is on top."""
+    """IoU of each class, from the best baseline to the main method, and that of the oracle; greatest gain on top."""
     for task in data.measured:
         table = data.table("iou", task).pivot_table(index="class", columns="method", values="iou", dropna=False)
-        if data.main and "source" in table:
+        baseline = data.baseline(task, f"miou{class_set(task)}")
+        if data.main and baseline:
             names = [CLASSES[index].name for index in CLASS_SETS[class_set(task)]]
-            table = table.loc[names, ["source", data.main]]
-            table["gain"] = table[data.main] - table["source"]
+            table = table.loc[names, [name for name in (baseline, data.main, "oracle") if name in table]]
+            table["gain"] = table[data.main] - table[baseline]
             table = table.sort_values("gain", ascending=False, kind="stable")
             figure, (axes,) = subplots(1.0 + 0.21 * len(table), task_title(task))
-            _dumbbells(axes, table, data.main)
+            _dumbbells(axes, table, baseline, data.main)
             better = f"{(table['gain'] > 0).sum()} of {len(table)} classes improve"
-            alt = f"IoU of each class on {task_title(task)}, source only and {METHODS[data.main].title}: {better}."
-            yield Plot(task, figure, alt)
+            titles = f"{METHODS[baseline].title} and {METHODS[data.main].title}"
+            yield Plot(task, figure, f"IoU of each class on {task_title(task)}, {titles}: {better}.")
 
 
-def _dumbbells(axes: Axes, table: pd.DataFrame, main: str) -> None:
-    """A row for each class: source-only training (hollow), the main method (full), and the change between them."""
+def _dumbbells(axes: Axes, table: pd.DataFrame, baseline: str, main: str) -> None:
+    """A row for each class: baseline (hollow), main method (full), the change between them, and the oracle (a line)."""
     label_rows(axes, list(table.index))
     axes.tick_params(axis="y", pad=17)
     colors = {label.name: np.array(label.color) / 255 for label in CLASSES}
@@ -81,8 +82,11 @@ def _dumbbells(axes: Axes, table: pd.DataFrame, main: str) -> None:
         square.set(markeredgecolor=MUTED, markeredgewidth=0.5, clip_on=False)
         annotate_change(axes, row, gain)
     bars = [METHODS[main].color if gain >= 0 else WORSE for gain in table["gain"]]
-    axes.hlines(range(len(table)), table["source"], table[main], colors=bars, linewidth=2.5, alpha=0.55)
-    for name, face in (("source", PAPER), (main, METHODS[main].color)):
+    axes.hlines(range(len(table)), table[baseline], table[main], colors=bars, linewidth=2.5, alpha=0.55)
+    if "oracle" in table:
+        ceiling = METHODS["oracle"]
+        axes.plot(table["oracle"], range(len(table)), "|", color=ceiling.color, label=ceiling.title, clip_on=False)
+    for name, face in ((baseline, PAPER), (main, METHODS[main].color)):
         dots = axes.plot(table[name], range(len(table)), "o", color=METHODS[name].color, label=METHODS[name].title)[0]
         dots.set(markerfacecolor=face, clip_on=False, zorder=3)
     axes.legend(**LEGEND)
@@ -131,7 +135,7 @@ def similarity(data: ReportData) -> Iterator[Plot]:
         if gained and data.main:
             labels, texts = map(domain_title, gained), [number(gain, "+.1f") for gain in gained.values()]
             _bars(grid[1], list(labels), list(gained.values()), texts, [colors[source] for source in gained])
-            grid[1].set_title(f"gain of {METHODS[data.main].title} over source only, points of mIoU16")
+            grid[1].set_title(f"gain of {METHODS[data.main].title} over the best baseline, points of mIoU16")
         yield Plot(target, figure, f"{alt}.", comparison(target, wide, gained))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dacs.labels import CLASS_SETS, CLASSES
 from dacs.methods import main_method, method
+from dacs.reporting.data import best_baseline
 from dacs.reporting.names import class_set, domain_title, source_of, target_of, task_title
 from dacs.reporting.tables import published
 
@@ -19,7 +20,9 @@ def task_rows(task: str, metrics: dict[str, dict[str, Any]], tables: dict[str, p
     labels, papers = of_task["scores"]["labels"].iloc[0], published().query("task == @task")
     scores = pd.DataFrame.from_dict(metrics, orient="index").astype(float)
     scores = scores.assign(headline=scores[score], teacher=scores[f"teacher_{score}"])
-    scores["gain"] = scores["headline"] - scores["headline"].get("source", np.nan)
+    baseline = best_baseline(scores["headline"])
+    scores["gain"] = scores["headline"] - scores["headline"].get(baseline, np.nan)
+    gain, gap = (scores["gain"].get(name, np.nan) for name in (main, "oracle"))
     compared = [name for name in metrics if method(name).labels == "source"]
     iou = of_task["iou"].groupby(["class", "method"], sort=False)["iou"].mean().unstack(sort=False)
     return {
@@ -30,7 +33,9 @@ def task_rows(task: str, metrics: dict[str, dict[str, Any]], tables: dict[str, p
         "labels": "" if pd.isna(labels) else re.sub(r"(\d+)x(\d+)", "\\2 × \\1", labels),
         "scores": scores.to_dict("index"),
         "main": main,
-        "gain": scores["gain"].get(main, np.nan),
+        "baseline": baseline,
+        "gain": gain,
+        "closed": 100 * gain / gap if gap > 0 else np.nan,  # percent of the gap between baseline and oracle
         "best": max(compared, key=lambda name: metrics[name][score] or 0, default=None),
         "papers": [name for name in ("source", "dacs") if name in set(papers["method"])],
         "published": papers.set_index(["method", "class"]).to_dict("index"),  # iou, evidence, where_read

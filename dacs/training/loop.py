@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from dacs.adaptation.sampling import seed_of
 from dacs.adaptation.teacher import Teacher
 from dacs.errors import Interrupted
 from dacs.files import write_bytes, write_text
 from dacs.layout import RunDir
-from dacs.models.build import build
+from dacs.models.build import build, load_pretrained
 from dacs.models.device import Forward, describe, device_for, memory_errors, set_numerics
 from dacs.models.published import NONE
-from dacs.models.weights import load_backbone, weights_file
 from dacs.training import checkpoint
 from dacs.training.batches import step_batches
 from dacs.training.checkpoint import State
@@ -52,6 +53,8 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
             state.optimizer.step()
             state.teacher.update(state.student, state.step)
             state.step += 1
+            if state.step == run.settings.start:
+                write_weights(folder.start, state.student)
 
             last = state.step == steps
             if last or state.step % loop.log_every == 0:
@@ -78,9 +81,9 @@ def initial_state(run: Run, device: torch.device) -> State:
     settings, adapt, model = run.settings, run.settings.adapt, run.settings.model
     student = build(model, seed_of(run.seed, "weights"))
     if run.init is not None:
-        student.load_state_dict(load_file(run.init.weights))
+        student.load_state_dict(load_file(run.init.start))
     elif model.weights != NONE:
-        load_backbone(student.backbone, weights_file(model), convention=model.convention)
+        load_pretrained(student, model)
     student.to(device).train()
     if settings.loop.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -112,4 +115,9 @@ def save_results(state: State, folder: RunDir) -> None:
         term.save_pictures(folder.mixing)
     write_text(folder.log, as_csv(state.rows))
     for network, path in ((state.student, folder.weights), (state.teacher.network, folder.teacher)):
-        write_bytes(path, to_bytes({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
+        write_weights(path, network)
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write the tensors of a network as a safetensors file."""
+    write_bytes(path, to_bytes({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))

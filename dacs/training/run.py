@@ -16,7 +16,7 @@ class Run:
     settings: RunSettings
     source: PreparedSplit  # labelled: of the source domain, or the target's own for the oracle
     target: PreparedDomain
-    init: RunDir | None = None  # the run whose weights it starts from
+    init: RunDir | None = None  # the source-only run whose weights it starts from
 
     @property
     def row(self) -> Method:

@@ -8,6 +8,7 @@ again is found, and none is taken for another. No torch is imported unless somet
 import shutil
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from dacs.config import load
@@ -39,10 +40,8 @@ def make_run(out: RunDir, run: Run) -> None:
     folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run"):
         if not folder.spec.exists():
-            from dacs.training.loop import train_run
-
-            trained_on = train_run(folder, run, key)
-            digests = {path.name: digest(path) for path in (folder.weights, folder.teacher)}
+            trained_on = resolve_name(run.row.procedure)(folder, run, key)
+            digests = {path.name: digest(path) for path in weights_of(folder) if path.exists()}
             write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
         copy_results(folder, out)
@@ -50,25 +49,30 @@ def make_run(out: RunDir, run: Run) -> None:
 
 def check(run: Run) -> None:
     """Raise BadRequest where settings or initial weights do not fit the method."""
-    adapt, adapts = run.settings.adapt, run.row.adapts
-    if (adapt is not None) != adapts or (run.settings.train is None) != adapts:
-        verb = "adapt" if adapts else "train"
-        raise BadRequest(f"method '{run.method}' needs the settings of '{verb}', and was given others.")
-    wants_init = adapt is not None and adapt.init == "source"
+    settings, row = run.settings, run.row
+    section = "adapt" if row.adapts else "adabn" if row.recalibrates else "train"
+    given = [name for name in ("train", "adapt", "adabn") if getattr(settings, name) is not None]
+    if given != [section]:
+        raise BadRequest(
+            f"method '{run.method}' needs the settings of '{section}', and was given those of {', '.join(given)}."
+        )
+    wants_init = row.recalibrates or (settings.adapt is not None and settings.adapt.init == "source")
     if wants_init != (run.init is not None):
         raise BadRequest(
-            f"adapt.init is '{'source' if wants_init else 'backbone'}', but --init was {'not ' * wants_init}given.\n"
-            "Give the folder of the source-only run with --init exactly when adapt.init is 'source'."
+            f"method '{run.method}' starts from {'the source-only run' if wants_init else 'the backbone'}, but --init"
+            f" was {'not ' * wants_init}given.\n"
+            "Give the folder of the source-only run with --init for AdaBN, and when adapt.init is 'source'."
         )
 
 
 def spec_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, and the key made of it."""
     data = {"source": run.source, "validation": run.target.measured}
-    data |= {"target": run.target.train} if run.row.adapts else {}
+    data |= {"target": run.target.train} if run.row.adapts or run.row.recalibrates else {}
     model = run.settings.model
     if run.init:
-        init = read_json(run.init.spec)["sha256"][run.init.weights.name]
+        made = read_json(run.init.spec)["sha256"]
+        init = made if run.row.recalibrates else made[run.init.start.name]
     else:
         init = None if model.weights == NONE else digest(weights_file(model))
     spec = {
@@ -89,7 +93,7 @@ def spec_of(run: Run) -> dict[str, Any]:
 def code_of(row: Method, model: Model) -> str:
     """A digest of the code that a run of this method and network reaches."""
     mask = [row.mask] if row.adapts else []
-    roots = ["dacs.training.loop:train_run", NETWORKS[model.network], *row.terms, *mask, row.order]
+    roots = [row.procedure, NETWORKS[model.network], *row.terms, *mask, row.order]
     return code_digest(*roots, ignore=NOT_DIGESTED)
 
 
@@ -133,9 +137,16 @@ def adopt(runs: Path) -> None:
             copy_results(run, folder)
 
 
+def weights_of(folder: RunDir) -> tuple[Path, ...]:
+    """The files of weights that a run may have."""
+    return folder.start, folder.weights, folder.teacher
+
+
 def copy_results(folder: RunDir, out: RunDir) -> None:
     """Copy the results of a run, the marker last; other files in `out` (its evaluation) stay."""
     pictures = sorted(path for path in folder.mixing.glob("*") if not path.name.startswith("."))
-    for path in (folder.weights, folder.teacher, folder.log, *pictures, folder.spec):
+    for path in (*weights_of(folder), folder.log, *pictures, folder.spec):
+        if not path.exists():
+            continue
         with atomic(out.path / path.relative_to(folder.path)) as partial:
             shutil.copyfile(path, partial)

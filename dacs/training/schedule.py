@@ -27,8 +27,13 @@ def optimizer_for(network: Segmenter, settings: RunSettings) -> torch.optim.Opti
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings) -> None:
-    """Set the learning rate of each group for a step (counted from 0)."""
-    loop = settings.loop
-    share = rate(step, steps=settings.schedule.steps, power=loop.poly_power, warmup=loop.warmup)
+    """Set the learning rate of each group for a step (counted from 0).
+
+    It starts anew where adaptation starts from a source-only run, so that the rest of that run differs from adaptation
+    by the losses alone.
+    """
+    loop, steps, start = settings.loop, settings.schedule.steps, settings.start or 0
+    first, last = (0, start) if step < start else (start, steps)
+    share = rate(step - first, steps=last - first, power=loop.poly_power, warmup=loop.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share

@@ -14,7 +14,7 @@ from dacs.jobs import dataset_of, domains_of, job_file, job_of, labelled_domain,
 from dacs.layout import PreparedDomain
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
-from dacs.methods import adapting, supervised
+from dacs.methods import adapting, recalibrating, supervised
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
@@ -35,7 +35,9 @@ PROVIDED = [domain for domain in KNOWN if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
 SEEDS = PARAMS.runs.seeds
 ADAPTED = adapting(METHODS)
-NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in ADAPTED)
+RECALIBRATED = recalibrating(METHODS)
+NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
+STARTED_FROM = ["source"] if PARAMS.adapt.init == "source" else []
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
 
 TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "data_report"]
@@ -145,6 +147,18 @@ def measured_stats(wildcards):
     """The statistics of the target's frames that a run is evaluated on."""
     target = wildcards.target
     return str(ready(target).split(dataset_of(PARAMS, target).measured_split).stats)
+
+
+def same_run(wildcards):
+    """The run of an earlier task that equals this one, if there is one; the run cache copies it.
+
+    The oracle learns from the target alone, so it is one run for all tasks of this target.
+    """
+    if TABLE[wildcards.method].labels == "source":
+        return []
+    first = next((source for source, target in TASKS if target == wildcards.target), wildcards.source)
+    same = "runs/{0}-{target}/{method}/seed{seed}/settings.json".format(first, **wildcards)
+    return [] if first == wildcards.source else same
 
 
 def initial_run(wildcards):

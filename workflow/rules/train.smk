@@ -9,6 +9,7 @@ rule train:
     input:
         source=labelled_stats,
         measured=measured_stats,
+        same=same_run,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
@@ -19,7 +20,7 @@ rule train:
     benchmark:
         "logs/benchmarks/train/{source}-{target}-{method}-seed{seed}.tsv"
     wildcard_constraints:
-        method=one_of(supervised(TABLE)),
+        method=one_of([name for name in supervised(TABLE) if name not in STARTED_FROM]),
     # Before other trainings: adaptations wait for it.
     priority: 2
     threads: TRAINING_THREADS
@@ -37,6 +38,18 @@ rule train:
         "python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
+
+
+# Of the run that adaptation starts from, the weights of an earlier step are kept too.
+use rule train as train_start with:
+    output:
+        start="runs/{source}-{target}/{method}/seed{seed}/start.safetensors",
+        weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
+        teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
+        settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+    wildcard_constraints:
+        method=one_of(STARTED_FROM),
 
 
 rule adapt:
@@ -70,6 +83,41 @@ rule adapt:
         init=init_option,
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
+        " --out $(dirname {output.weights}) > {log} 2>&1"
+
+
+rule adabn:
+    input:
+        target="data/ready/{target}/train/stats.json",
+        source=labelled_stats,
+        measured=measured_stats,
+        init=initial_run,
+    output:
+        weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
+        teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
+        settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+    log:
+        "logs/adabn/{source}-{target}-{method}-seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/adabn/{source}-{target}-{method}-seed{seed}.tsv"
+    wildcard_constraints:
+        method=one_of(recalibrating(TABLE)),
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=60,
+        gpu=GPUS,
+    params:
+        settings=settings("adapt"),
+        code=code_of_run,
+        torch=TORCH,
+        init=init_option,
+    message:
+        "Re-estimating BatchNorm statistics on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
     shell:
         "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
