@@ -109,8 +109,9 @@ def _faults(params: Params) -> Iterator[str]:
             f"train.steps is {train.steps}, adapt.steps {adapt.steps}: source-only would be compared at fewer steps.\n"
             f"Give train.steps {advice}."
         )
-    if model.bn_statistics == "frozen" and model.weights == NONE:
-        yield "model.bn_statistics is frozen, but model.weights is none, so there are none to keep.\nSet it to live."
+    for section, starts, settings in (("train", "backbone", train), ("adapt", adapt.init, adapt)):
+        if starts == "backbone" and settings.bn_statistics == "frozen" and model.weights == NONE:
+            yield f"{section}.bn_statistics is frozen, but model.weights is none: nothing to keep.\nSet it to live."
     for name in params.runs.methods:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."

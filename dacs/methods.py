@@ -54,7 +54,7 @@ METHODS: dict[str, Method] = {
                      terms=(SOURCE_LOSS,)),
     "adabn": Method("AdaBN", "#8a6d00", "#d8b93a",
                     "nothing: source only, its BatchNorm statistics re-estimated on unlabelled target images",
-                    terms=(), procedure="dacs.training.adabn:re_estimate"),
+                    terms=(), procedure="dacs.training.adabn:adabn"),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
                      "source images, and target images with the pseudo-labels of the teacher"),
     "naive": Method("naive mixing", "#c25e00", "#f0984a",

@@ -147,7 +147,6 @@ class Model(Section):
     convention: Literal["torchvision", "caffe"]
     aspp_branches: Literal[2, 4]
     bn_affine: Literal["trained", "frozen"]
-    bn_statistics: Literal["live", "frozen"]
 
     @property
     def pretrained_part(self) -> str:
@@ -185,6 +184,7 @@ class Loop(Section):
 class Train(Section):
     steps: Count
     lr: Positive
+    bn_statistics: Literal["live", "frozen"]
     ema: Share
     threshold: Share
 
@@ -193,6 +193,7 @@ class Adapt(Section):
     steps: Count
     lr: Positive
     init: Literal["source", "backbone"]
+    bn_statistics: Literal["live", "frozen", "target"]
     pseudo_labels: Literal["teacher", "student"]
     teacher_bn: Literal["running", "batch"]
     ema: Share

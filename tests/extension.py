@@ -14,7 +14,7 @@ from dacs.adaptation.sampling import Frames, Order
 from dacs.datasets.base import DataSet, Layout
 from dacs.datasets.decode import decode_ids
 from dacs.methods import MIXED_LOSS, SOURCE_LOSS, Method
-from dacs.models.segmenter import Segmenter
+from dacs.models.segmenter import NORMALISATION, Segmenter
 from dacs.reporting.data import ReportData
 from dacs.reporting.figures import FigureSpec
 from dacs.reporting.style import Plot
@@ -64,7 +64,7 @@ STRIPES = Method(
 
 def one_layer(classes: int, model: Model) -> Segmenter:
     """A 3x3 convolution as backbone, a 1x1 convolution as head."""
-    return Segmenter(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, classes, 1), model.convention)
+    return Segmenter(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, classes, 1), NORMALISATION[model.convention])
 
 
 # A data set

@@ -41,7 +41,7 @@ def test_what_is_named_as_text_exists() -> None:
     """Functions that tables and rules name as "module:name", and the modules whose code no result depends on."""
     names = [name for path in RULES for name in re.findall(r'"(dacs(?:\.\w+)+:\w+)"', path.read_text())]
     assert len(names) >= 5
-    names += [name for row in METHODS.values() for name in (*row.terms, row.mask, row.order)]
+    names += [name for row in METHODS.values() for name in (row.procedure, *row.terms, row.mask, row.order)]
     for name in (*names, *NETWORKS.values(), *NOT_DIGESTED):
         resolve_name(name)
 

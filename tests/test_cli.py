@@ -77,6 +77,7 @@ def test_an_error_without_a_message_is_a_bug_and_is_not_hidden(monkeypatch: pyte
         ["remap", "--settings", "a.json", "--raw", "raw", "--out", "ready", "--wrokers", "2"],
         ["remap", "--settings", "a.json", "--raw", "raw", "--out", "ready", "--workers", "0"],
         ["adapt", "--method", "source"],
+        ["train", "--method", "adabn"],
     ],
 )
 def test_wrong_arguments_end_with_2_and_the_usage_on_stderr(
@@ -162,6 +163,11 @@ def test_verbs_make_a_run_its_metrics_and_its_predictions(ready: Path, capsys: p
     data = ["--seed", "0", "--source", str(ready / "gta5/train"), "--target", str(ready / "cityscapes")]
     assert main(["train", "--settings", job_file(tiny.settings(steps=2)), *data, "--out", "run"]) == 0
     assert main(["train", "--settings", job_file(tiny.settings("dacs")), *data, "--out", "other"]) == 2
+    adabn = ["adapt", "--settings", job_file(tiny.settings("adabn")), "--method", "adabn", *data]
+    assert main([*adabn, "--init", "run", "--out", "adabn"]) == 0
+    assert Path("adabn/weights.safetensors").exists()
+    assert main([*adabn, "--out", "other"]) == 2
+    assert not Path("other").exists()
     index = ["--index", str(ready / "cityscapes/val"), "--out", "run/evaluation"]
     assert main(["evaluate", "--settings", job_file(tiny.evaluate_job()), "--run", "run", *index]) == 0
     made = {path.relative_to("run").as_posix().split("/")[0] for path in Path("run").rglob("*") if path.is_file()}

@@ -44,7 +44,7 @@ def test_the_file_and_its_content_are_the_same_params() -> None:
 def test_the_shipped_scale_is_the_demo_with_all_that_the_report_shows() -> None:
     params = load(ROOT / "params.yaml")
     assert params.scale == "demo"
-    assert {"source", "pseudo", "naive", "dacs"} <= set(params.runs.methods)
+    assert {"source", "adabn", "pseudo", "naive", "dacs", "oracle"} == set(params.runs.methods)
     assert params.runs.tasks == ["gta5-cityscapes", "synthia-cityscapes"]
 
 
@@ -75,6 +75,7 @@ def test_the_paper_scale_is_the_authors_schedule() -> None:
     assert (loop.optimizer, loop.momentum, loop.weight_decay) == ("sgd", 0.9, 5e-4)
     assert (loop.poly_power, loop.warmup, loop.head_lr_factor) == (0.9, 0, 10)
     assert (model.network, model.bn_affine) == ("deeplab_resnet101", "frozen")
+    assert (params.train.bn_statistics, adapt.bn_statistics) == ("live", "live")
     assert (params.remap.sizes["gta5"], params.remap.sizes["cityscapes"]) == ((720, 1280), (512, 1024))
 
 
@@ -85,6 +86,7 @@ def test_the_official_code_is_as_the_authors_have_released_it() -> None:
     assert (loop.optimizer, loop.momentum, loop.nesterov, loop.weight_decay) == ("sgd", 0.9, False, 5e-4)
     assert (loop.batch, loop.crop, loop.flip, loop.poly_power, loop.warmup) == (2, (512, 512), False, 0.9, 0)
     assert (loop.backbone_lr_factor, loop.head_lr_factor) == (3, 10)
+    assert adapt.bn_statistics == "live"
     assert (adapt.steps, adapt.lr, adapt.init, adapt.ema, adapt.threshold) == (250000, 2.5e-4, "backbone", 0.99, 0.968)
     assert (adapt.pseudo_labels, adapt.teacher_bn, adapt.pixel_weight) == ("teacher", "batch", "threshold_uniform")
     assert (adapt.lambda_scope, adapt.lambda_counts, adapt.lambda_applies_to) == ("batch", "target", "target")
@@ -241,6 +243,60 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
     assert "nesterov" in refusal(tiny.changed("loop.nesterov", True, tiny.changed("loop.momentum", 0.0)))
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_methods_are_compared_at_equal_steps_at_every_scale(scale: str) -> None:
+    params = load(tiny.changed("scale", scale))
+    source, oracle, dacs = (run_settings(params, "", method) for method in ("source", "oracle", "dacs"))
+    begun = source.start or 0
+    assert dacs.adapt is not None
+    assert begun + dacs.adapt.steps == source.schedule.steps == oracle.schedule.steps
+    assert (begun > 0) == (dacs.adapt.init == "source")
+    assert oracle.start is None
+
+
+@pytest.mark.parametrize(
+    ("init", "train", "adapt", "refused"),
+    [
+        ("source", 11, 10, False),
+        ("source", 10, 10, True),
+        ("backbone", 10, 10, False),
+        ("backbone", 12, 10, False),
+        ("backbone", 9, 10, True),
+    ],
+)
+def test_source_only_with_fewer_steps_than_adaptation_ends_with_is_refused(
+    init: str, train: int, adapt: int, refused: bool
+) -> None:
+    content = tiny.content() | {"scales": {}, "recipes": {"shipped": {}}}
+    for path, value in {"adapt.init": init, "train.steps": train, "adapt.steps": adapt}.items():
+        content = tiny.changed(path, value, content)
+    if refused:
+        message = refusal(content)
+        assert f"train.steps is {train}, adapt.steps {adapt}" in message
+        assert "Give train.steps " in message
+    else:
+        start = run_settings(load(content), "", "source").start
+        assert start == (train - adapt if init == "source" else None)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 800), ("init", "source")])
+def test_no_method_has_steps_or_initial_weights_of_its_own(name: str, value: Any) -> None:
+    message = refusal(tiny.changed("methods.dacs", {"threshold": 0.9, name: value}))
+    assert f"methods.dacs.{name} is given" in message
+    assert f"Set adapt.{name} for all of them" in message
+
+
+def test_frozen_statistics_need_weights_that_bring_them() -> None:
+    without = tiny.changed("model.weights", "none")
+    assert "train.bn_statistics is frozen, but model.weights is none" in refusal(without)
+    load(tiny.changed("train.bn_statistics", "live", without))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "timm/", "timm/a b", "torchvision/resnet18"])
+def test_a_backbone_is_named_with_its_library(backbone: str) -> None:
+    assert "model.backbone" in refusal(tiny.changed("model.backbone", backbone))
+
+
 def test_a_data_set_that_is_not_rendered_has_no_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DATASETS, "town", replace(DATASETS["gta5"], name="town"))
     assert "data.sources.town is world, which renders gta5" in refusal(tiny.changed("data.sources.town", "world"))
@@ -255,7 +311,12 @@ def test_weights_and_convention_must_fit() -> None:
 
 
 def test_weights_that_the_network_does_not_have_are_named_at_once() -> None:
-    assert "not published for small; valid: none." in refusal(tiny.changed("model.weights", "coco"))
+    small = tiny.changed("model.network", "small")
+    assert "not published for small; valid: none." in refusal(tiny.changed("model.weights", "coco", small))
+    other = tiny.changed("model.backbone", "timm/resnet18")
+    assert "not published for timm/resnet18; valid: none, imagenet." in refusal(
+        tiny.changed("model.weights", "coco", other)
+    )
     wide = tiny.changed("model.network", "deeplab_resnet101")
     load(tiny.changed("model.weights", "coco", wide))
     assert "did you mean 'coco'?" in refusal(tiny.changed("model.weights", "cocoo", wide))
@@ -277,24 +338,31 @@ def jobs(params: Params) -> dict[str, str]:
     """The settings file of every job there may be, by whose name a change is noticed."""
     found = {f"{verb} {name}": job_of(params, verb, domain=name) for verb in ("download", "remap") for name in DATASETS}
     found |= {f"world {name}": job_of(params, "world", domain=name) for name in WORLD}
-    found |= {f"adapt {name}": job_of(params, "adapt", method=name) for name in adapting(METHODS)}
-    found |= {"train": job_of(params, "train", method="source")}
+    found |= {f"adapt {name}": job_of(params, "adapt", method=name) for name in ("adabn", *adapting(METHODS))}
+    found |= {
+        "train": job_of(params, "train", method="source"),
+        "train oracle": job_of(params, "train", method="oracle"),
+    }
     found |= {verb: job_of(params, verb, domain="cityscapes") for verb in ("evaluate", "figures", "report")}
     return {name: job_file(job) for name, job in found.items()}
 
 
 ADAPT = tuple(f"adapt {method}" for method in adapting(METHODS))
+RUNS = ("train", "train oracle", "adapt adabn", *ADAPT)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "concerned"),
     [
         ("methods.dacs", {"threshold": 0.9}, ("adapt dacs",)),
-        ("methods.naive", {"steps": 10, "draw_void": True}, ("adapt naive",)),
+        ("methods.naive", {"lr": 0.01, "draw_void": True}, ("adapt naive",)),
         ("adapt.threshold", 0.9, ADAPT),
-        ("train.steps", 7, ("train",)),
-        ("loop.batch", 3, ("train", *ADAPT)),
-        ("model.aspp_branches", 2, ("train", *ADAPT)),
+        ("adapt.steps", 7, ("train", *ADAPT)),  # training keeps the weights from which adaptation starts
+        ("adapt.init", "backbone", ("train", *ADAPT)),
+        ("adabn.frames", 7, ("adapt adabn",)),
+        ("train.steps", 2000, ("train", "train oracle")),
+        ("loop.batch", 3, RUNS),
+        ("model.aspp_branches", 2, RUNS),
         ("world.seed", 1, tuple(f"world {domain}" for domain in WORLD)),
         ("world.frames.gta5", 5, ("world gta5",)),
         ("world.frames.cityscapes_val", 5, ("world cityscapes",)),

@@ -58,7 +58,7 @@ def custom(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     values = {"runs__tasks": TASKS, "runs__methods": METHODS, "domains": domains(folder / "raw")}
     pipeline = create(folder / "project", **values)
     assert pipeline.jobs(*SNAKEMAKE) == Counter(
-        world=2, download=2, remap=2, remap_target=2, train=3, adapt=3, evaluate=6, figures=1, report=1
+        world=2, download=2, remap=2, remap_target=2, train_start=3, adapt=3, evaluate=6, figures=1, report=1
     )
     return pipeline
 
@@ -145,5 +145,7 @@ def test_another_frame_is_noticed_and_all_that_depends_on_it_is_made_again(custo
     pipeline = custom.copy(tmp_path / "project")
     folder = custom.folder.parent / "raw"
     write_frame(folder / "dashcam/tuesday/0.jpg", None, 99, (80, 150))
-    assert pipeline.jobs(*SNAKEMAKE) == Counter(download=1, remap=1, train=1, adapt=1, evaluate=2, figures=1, report=1)
+    assert pipeline.jobs(*SNAKEMAKE) == Counter(
+        download=1, remap=1, train_start=1, adapt=1, evaluate=2, figures=1, report=1
+    )
     assert content(pipeline, "data/ready/dashcam/train/stats.json")["frames"] == 6

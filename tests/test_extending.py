@@ -61,7 +61,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     content["scales"]["smoke"]["remap"]["town"] = [90, 160]
     for scale in ("demo", "paper"):
         content["scales"][scale].setdefault("remap", {})["town"] = [600, 1000]
-    content["model"]["network"] = "one_layer"
+    content["model"] |= tiny.MODEL | {"network": "one_layer"}
+    content["train"]["bn_statistics"] = "live"
     content["adapt"]["init"] = "backbone"
     for verb in ("train", "adapt"):
         content["scales"]["smoke"][verb] = {"steps": 2}

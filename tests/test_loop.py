@@ -40,7 +40,8 @@ from dacs.training.objectives import Losses, Networks, StepBatch, Term
 from dacs.training.run import Run
 
 CPU = torch.device("cpu")
-RESULTS = ("weights.safetensors", "teacher.safetensors", "log.csv", "mixing")
+RESULTS = ("weights.safetensors", "teacher.safetensors", "log.csv", "mixing", "start.safetensors")
+TRAINED = [name for name, row in METHODS.items() if row.terms]
 Results = dict[str, bytes]
 Whole = dict[str, Results]
 Patch = pytest.MonkeyPatch
@@ -185,7 +186,7 @@ def test_source_only_training_is_plain_training(ready: Path, tmp_path: Path) -> 
 # ---- the same however it is run
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_the_same_seed_twice_gives_the_same_bytes_and_another_one_does_not(
     method: str, ready: Path, tmp_path: Path
 ) -> None:
@@ -310,12 +311,14 @@ CHANGES: list[tuple[str, dict[str, Any], list[tuple[str, Any]]]] = [
         ("pseudo_labels", "student"), ("teacher_bn", "batch"), ("ema", 0.3), ("threshold", 0.2),
         ("pixel_weight", "threshold"), ("pixel_weight", "none"), ("lambda_scope", "batch"),
         ("lambda_counts", "target"), ("lambda_applies_to", "target"), ("consistency_weight", 0.5), ("draw_void", True),
+        ("bn_statistics", "frozen"), ("bn_statistics", "target"),
         ("jitter_probability", 1.0), ("jitter_strength", 0.1), ("blur_probability", 1.0), ("blur_sigma", [1.0, 1.1]),
     ]),
     ("cowmix", ADAPT, [("cow_sigma", [3.0, 4.0]), ("cow_share", 0.3)]),
     ("source", SOURCE, [
         ("lr", 0.001), ("flip", True), ("weight_decay", 0.1), ("poly_power", 0.5), ("warmup", 3), ("batch", 3),
         ("backbone_lr_factor", 3.0), ("head_lr_factor", 10.0), ("crop", [24, 40]), ("optimizer", "sgd"),
+        ("bn_statistics", "frozen"),
     ]),
     ("source", SOURCE_SGD, [("momentum", 0.5), ("nesterov", True)]),
 ]
@@ -353,9 +356,103 @@ def test_every_setting_makes_a_difference(
 @pytest.mark.parametrize("method", ["source", "dacs"])
 def test_a_run_starts_from_the_weights_of_its_seed_or_from_those_that_are_given(method: str, tmp_path: Path) -> None:
     init = tiny.finished_run(tmp_path / "init", seed=9)
-    for given, tensors in ((init, load_file(init.weights)), (None, initial_network(tiny.run()).state_dict())):
+    for given, tensors in ((init, load_file(init.start)), (None, initial_network(tiny.run()).state_dict())):
         found = loop.initial_state(tiny.run(method=method, init=given), CPU).student.state_dict()
         assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
+def test_weights_that_adaptation_starts_from_are_those_of_a_run_of_so_many_steps(ready: Path, tmp_path: Path) -> None:
+    """The student, not the teacher, and the rest of the run goes on from it at a new learning rate."""
+    part = train(tmp_path / "part", tiny.run(ready, steps=4, log_every=1))
+    found = train(tmp_path / "whole", tiny.run(ready, steps=6, start=4, log_every=1))
+    assert found["start.safetensors"] == part["weights.safetensors"] != part["teacher.safetensors"]
+    assert "start.safetensors" not in part
+    assert found["weights.safetensors"] != found["start.safetensors"]
+    rows, alone = log(found), log(part) + log(train(tmp_path / "rest", tiny.run(ready, steps=2, log_every=1)))
+    assert [row["lr"] for row in rows] == [row["lr"] for row in alone]
+
+
+@pytest.mark.parametrize("start", [2, 3, 4, 5])
+def test_an_interruption_around_that_step_changes_none_of_its_weights(start: int, ready: Path, tmp_path: Path) -> None:
+    run = tiny.run(ready, start=start, checkpoint_every=1000)
+    folder, expected = tmp_path / "run", train(tmp_path / "whole", run)
+    assert "start.safetensors" in expected
+    for step in (2, 3, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            set_rate = loop.set_rate
+            patch.setattr(
+                loop,
+                "set_rate",
+                lambda optimizer, done, settings, step=step, real=set_rate: (
+                    stop() if done + 1 == step else None,
+                    real(optimizer, done, settings),
+                ),
+            )
+            with pytest.raises(Interrupted, match=f"stopped at step {step} of 6"):
+                train(folder, run)
+        assert ("start.safetensors" in tiny.contents(folder)) == (start <= step)
+    assert train(folder, run) == expected
+
+
+def test_a_run_that_ends_between_that_step_and_a_checkpoint_writes_them_again(
+    ready: Path, tmp_path: Path, at_step: AtStep
+) -> None:
+    run, folder = tiny.run(ready, start=3, checkpoint_every=2), tmp_path / "run"
+    expected = train(tmp_path / "whole", run)
+
+    def fail() -> None:
+        raise KeyError("power")
+
+    at_step(4, fail)
+    with pytest.raises(KeyError, match="power"):
+        train(folder, run)
+    assert set(tiny.contents(folder)) == {"checkpoint.pt", "start.safetensors"}
+    RunDir(folder).start.write_bytes(b"half")
+    assert train(folder, run) == expected
+
+
+def test_statistics_of_the_target_are_an_average_over_its_batches(ready: Path) -> None:
+    """Of the target alone, each layer normalising by the batch; all images are normalised by this average."""
+    run = tiny.run(ready, "dacs", bn_statistics="target")
+    state, batch = loop.initial_state(run, CPU), next(step_batches(run, 0, CPU))
+    observed = copy.deepcopy(state.student)
+    observed.frozen_statistics = False
+    observed.train()
+    observed(batch.target)  # moves the statistics by the momentum that a batch has
+    expected = {name: value for name, value in observed.state_dict().items() if "running" in name}
+    assert len(expected) > 4
+
+    def statistics(network: nn.Module) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in network.state_dict().items() if name in expected}
+
+    before, seen = statistics(state.student), list[dict[str, Tensor]]()
+    state.student.register_forward_pre_hook(lambda network, given: seen.append(statistics(network)))
+    loop.backward(state, loop.networks_of(state, run), iter([batch]), accumulate=1)
+    found = statistics(state.student)
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, atol=1e-6), name
+        assert not torch.equal(value, before[name])
+    source, target, mixed = seen
+    assert all(torch.equal(source[name], before[name]) and torch.equal(target[name], before[name]) for name in before)
+    assert all(torch.equal(mixed[name], found[name]) for name in before)
+    assert not any(module.training for module in state.student.modules() if isinstance(module, nn.BatchNorm2d))
+    state.teacher.update(state.student, 0)
+    assert all(torch.equal(value, found[name]) for name, value in statistics(state.teacher.network).items())
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "live"])
+def test_frozen_statistics_stay_as_they_are_through_a_whole_run(statistics: str, ready: Path, tmp_path: Path) -> None:
+    """Those of student and teacher, also where the teacher normalises each batch by itself; weights are trained."""
+    run = tiny.run(ready, "dacs", bn_statistics=statistics, teacher_bn="batch", steps=2, warmup=0, monitor_every=1)
+    before = initial_network(run).state_dict()
+    train(tmp_path, run)
+    for path in (RunDir(tmp_path).weights, RunDir(tmp_path).teacher):
+        after = load_file(path)
+        kept = {name: torch.equal(value, before[name]) for name, value in after.items()}
+        names = [name for name in kept if "running" in name]
+        assert len(names) > 4
+        assert {kept[name] for name in names} == {statistics == "frozen"}
+        assert not any(kept[name] for name in kept if name.endswith("weight"))
 
 
 def test_a_run_from_random_weights_starts_from_the_backbone_that_is_named(tmp_path: Path) -> None:

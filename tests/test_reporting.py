@@ -21,8 +21,9 @@ from dacs.labels import CLASS_SETS, NAMES
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import METHODS
 from dacs.reporting import figures, names, page, pictures, plots, style, tables
-from dacs.reporting.data import ReportData, read_table
+from dacs.reporting.data import ReportData, best_baseline, list_runs, read_table
 from dacs.reporting.figures import FIGURES, FigureSpec
+from dacs.reporting.rows import task_rows
 from dacs.reporting.style import Plot, Tile, Tiles
 from dacs.settings import Figures, FiguresJob, Report, ReportJob, Runs
 
@@ -134,7 +135,7 @@ def test_metrics_are_means_of_the_evaluations(root: Path, text: str) -> None:
 
 def test_tables_of_all_runs(root: Path, text: str) -> None:
     assert list(table(root, "iou")) == ["task", "method", "seed", "class", "iou"]
-    assert len(table(root, "iou")) == 2 * 4 * 2 * 19
+    assert len(table(root, "iou")) == 2 * len(LISTED) * 2 * 19
     means = table(root, "conflation").groupby("method")["sidewalk_called_road"].mean()
     assert means["naive"] > 50 > means["dacs"]
 
@@ -233,7 +234,7 @@ def test_every_figure_is_on_the_page_and_is_described(root: Path, text: str) -> 
 def test_page_has_a_row_for_each_method_class_and_run(text: str) -> None:
     assert [text.count(f'<tr data-method="{method}">') for method in LISTED] == [len(WHOLE.tasks)] * len(LISTED)
     assert [name for name in NAMES if f"</span>{name}</th>" in text] == list(NAMES)
-    assert text.count('<td class="words">CPU, AVX512</td><td>2.13.0</td>') == 2 * 4 * 2
+    assert text.count('<td class="words">CPU, AVX512</td><td>2.13.0</td>') == 2 * len(LISTED) * 2
 
 
 def test_page_shows_the_numbers_of_metrics_json(root: Path, text: str) -> None:
@@ -276,21 +277,149 @@ def test_page_compares_the_raw_data_with_what_is_published(small: Path) -> None:
     assert {"gta5,kept,00007,,", "gta5,published,train,24966,", "gta5,id,7,4000,road"} < {*facts}
 
 
+def compared(root: Path, **scores: float | None) -> dict[str, Any]:
+    """What the page shows of the task where the methods have these mIoU."""
+    found = metrics(root)
+    for method, score in scores.items():
+        found["gta5-cityscapes"][method]["miou19"] = score
+    write_json(root / "reports/metrics.json", found)
+    tables = {name: table(root, name) for name in ("iou", "scores", "summary")}
+    return task_rows("gta5-cityscapes", found["gta5-cityscapes"], tables)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One task whose figures are drawn; tests change its metrics.json."""
+    folder = tmp_path_factory.mktemp("drawn")
+    fake_runs.project(folder, SMALL)
+    report(folder)
+    return folder
+
+
+SCORES = {"source": 30.0, "adabn": 28.0, "pseudo": 1.0, "naive": 31.0, "dacs": 41.0, "oracle": 52.0}
+
+
 @pytest.mark.parametrize(
-    ("naive", "dacs", "sentence"),
+    ("changes", "sentence"),
     [
-        (29.0, 26.0, "DACS reaches 26.0 % mIoU over 19 classes, 4.0 points less than source only (30.0 %)."),
-        (31.0, 30.5, "0.5 points more than source only (30.0 %). Best: naive mixing (31.0 %).</p>"),
-        (31.0, 41.0, "11.0 points more than source only (30.0 %).</p>"),
+        (
+            {"naive": 29.0, "dacs": 26.0},
+            "DACS reaches 26.0 % mIoU over 19 classes, 4.0 points less than the best baseline, source only (30.0 %).",
+        ),
+        ({"dacs": 30.5}, "0.5 points more than the best baseline, source only (30.0 %)."),
+        ({"dacs": 30.5}, "closed. Best: naive mixing (31.0 %).</p>"),
+        (
+            {},
+            "11.0 points more than the best baseline, source only (30.0 %). The oracle reaches 52.0 %: 50 % of the gap",
+        ),
+        ({"adabn": 35.0}, "6.0 points more than the best baseline, AdaBN (35.0 %). The oracle reaches 52.0 %: 35 %"),
+        ({"adabn": 45.0, "dacs": 40.0}, "5.0 points less than the best baseline, AdaBN (45.0 %)"),
+        ({"adabn": 45.0, "dacs": 40.0}, "closed. Best: AdaBN (45.0 %).</p>"),
+        ({"oracle": 30.0}, "11.0 points more than the best baseline, source only (30.0 %).</p>"),
+        ({"adabn": None}, "11.0 points more than the best baseline, source only (30.0 %)"),
+        ({"source": None}, "13.0 points more than the best baseline, AdaBN (28.0 %)"),
     ],
 )
-def test_the_main_method_is_compared_with_the_others(small: Path, naive: float, dacs: float, sentence: str) -> None:
-    report(small)
-    found = metrics(small)
-    for method, score in {"source": 30.0, "naive": naive, "dacs": dacs, "pseudo": 1.0}.items():
-        found["gta5-cityscapes"][method]["miou19"] = score
-    write_json(small / "reports/metrics.json", found)
-    assert sentence in write(small, SMALL)
+def test_the_main_method_is_compared_with_the_best_baseline_and_the_others(
+    drawn: Path, changes: dict[str, float | None], sentence: str
+) -> None:
+    compared(drawn, **SCORES | changes)
+    assert sentence in re.sub(r"\s+", " ", write(drawn, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("changes", "baseline", "gain", "closed"),
+    [
+        ({}, "source", 11, 50),
+        ({"adabn": 36.0}, "adabn", 5, 31.25),
+        ({"dacs": 19.0}, "source", -11, -50),
+        ({"dacs": 63.0}, "source", 33, 150),
+        ({"source": None}, "adabn", 13, 100 * 13 / 24),
+        ({"source": None, "adabn": None}, None, None, None),
+        ({"dacs": None}, "source", None, None),
+        ({"oracle": None}, "source", 11, None),
+        ({"oracle": 30.0}, "source", 11, None),  # there is no gap
+        ({"oracle": 20.0}, "source", 11, None),
+    ],
+)
+def test_gain_and_share_of_the_gap_are_counted_from_the_best_baseline(
+    drawn: Path, changes: dict[str, float | None], baseline: str | None, gain: float | None, closed: float | None
+) -> None:
+    found = compared(drawn, **SCORES | changes)
+    assert found["baseline"] == baseline
+    for name, expected in (("gain", gain), ("closed", closed)):
+        assert found[name] == pytest.approx(np.nan if expected is None else expected, nan_ok=True), name
+    scores = found["scores"]
+    if baseline is not None:
+        assert scores[baseline]["gain"] == 0
+        assert scores["naive"]["gain"] == pytest.approx(31 - scores[baseline]["headline"])
+
+
+@pytest.mark.parametrize(
+    ("means", "best"),
+    [
+        ({"source": 30.0, "adabn": 31.0, "dacs": 50.0, "oracle": 60.0}, "adabn"),
+        ({"source": 31.0, "adabn": 30.0, "dacs": 50.0, "oracle": 60.0}, "source"),
+        ({"source": np.nan, "adabn": 30.0}, "adabn"),
+        ({"source": np.nan, "adabn": np.nan}, None),
+        ({"adabn": 30.0}, "adabn"),
+        ({"dacs": 50.0, "oracle": 60.0}, None),
+        ({}, None),
+    ],
+)
+def test_the_best_baseline_is_one_that_is_not_trained_on_the_target(means: dict[str, float], best: str | None) -> None:
+    assert best_baseline(pd.Series(means, dtype=float)) == best
+
+
+@pytest.mark.parametrize("better", ["adabn", "source"])
+def test_figures_count_gains_from_the_best_baseline(
+    tmp_path: Path, better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fake_runs.SKILL, "adabn", 0.7 if better == "adabn" else 0.5)
+    fake_runs.project(tmp_path, SMALL)
+    runs = list_runs(tmp_path / "runs", SMALL)
+    data = tables.read(runs, tmp_path / "data/ready", 1)
+    means = data.means("gta5-cityscapes", "miou19")
+    assert data.baseline("gta5-cityscapes", "miou19") == better
+    assert data.gain("gta5-cityscapes", "miou19") == pytest.approx(means["dacs"] - means[better])
+    (plot,) = plots.classes(data)
+    assert f"{METHODS[better].title} and DACS" in plot.alt
+    (axes,) = plot.figure.axes
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {METHODS[better].title, "DACS", "oracle"} == {*legend}
+    (plot,) = plots.miou(data)
+    texts = [text.get_text() for text in plot.figure.axes[0].texts]
+    assert f"{means['dacs'] - means[better]:+.1f}" in texts
+    assert f"{means['source'] - means['adabn']:+.1f}" not in texts  # baselines have no gain
+
+
+def test_the_page_says_what_the_gain_is_counted_from(text: str, small: Path) -> None:
+    first = text[: text.index("<main>")]
+    assert "that is not trained on the target: source only or AdaBN." in first
+    assert "those that adapt start from its weights and replace its last 1,200 steps" in first
+    assert "AdaBN is not part of this run" not in first
+    assert re.search(r"\d+ % of the gap to the oracle \(\d+\.\d\)", first)
+    methods = ["source", "dacs"]
+    section = Runs(tasks=SMALL.tasks, methods=methods, seeds=SMALL.seeds)
+    for run in small.rglob("dacs/*/settings.json"):
+        spec = read_json(run)
+        spec["settings"]["adapt"]["init"] = "backbone"
+        write_json(run, spec)
+    alone = report(small, section)
+    assert "that is not trained on the target: source only." in alone
+    assert "AdaBN is not part of this run and may be stronger" in alone
+    assert "start from its weights" not in alone
+    assert "gap to the oracle" not in alone
+
+
+def test_only_baselines_have_no_gain_in_the_table(drawn: Path) -> None:
+    compared(drawn, **SCORES)
+    rows = dict(re.findall(r'<tr data-method="(\w+)">(.*?)</tr>', write(drawn, SMALL), re.S))
+    shown = {name: re.findall(r"<td(?: class=\"worse\")?>([+–-][^<]*)</td>", row) for name, row in rows.items()}
+    assert shown["dacs"][0] == "+11.0"
+    assert shown["naive"][0] == "+1.0"
+    assert shown["oracle"][0] == "+22.0"
+    assert [name for name, cells in shown.items() if cells[:1] == ["–"]] == ["source", "adabn"]
 
 
 def test_the_closer_source_is_compared_with_the_gains() -> None:
@@ -301,7 +430,10 @@ def test_the_closer_source_is_compared_with_the_gains() -> None:
     assert plots.comparison("cityscapes", wide[["gta5"]], {}) == ""
 
 
-@pytest.mark.parametrize("methods", [["source"], ["naive"], ["oracle", "source"], ["pseudo", "source"]])
+@pytest.mark.parametrize(
+    "methods",
+    [["source"], ["naive"], ["oracle", "source"], ["pseudo", "source"], ["adabn"], ["adabn", "oracle", "cutmix"]],
+)
 def test_report_of_fewer_methods(tmp_path: Path, methods: list[str]) -> None:
     section = Runs(tasks=["synthia-cityscapes"], methods=methods, seeds=[0])
     fake_runs.project(tmp_path, section)

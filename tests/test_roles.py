@@ -29,7 +29,7 @@ ROLES = [  # domain, what is prepared of it, with labels for training, to evalua
 
 
 def params(tasks: list[str], **changes: Any) -> Any:
-    content = tiny.changed("runs.tasks", tasks)
+    content = tiny.changed("runs.methods", ["source", "dacs"], tiny.changed("runs.tasks", tasks))
     content["domains"] = {name: {**table, "size": [120, 200]} for name, table in TABLES.items()}
     for path, value in changes.items():
         content = tiny.changed(path.replace("__", "."), value, content)

@@ -58,7 +58,7 @@ def make(out: str, run: Run) -> dict[str, bytes]:
 
 
 def short(ready: Path, method: str = "source", **changes: Any) -> Run:
-    return tiny.run(ready, method, **{"steps": 1, **changes})
+    return tiny.run(ready, method, **({} if method == "adabn" else {"steps": 1}) | changes)
 
 
 def key(ready: Path, method: str = "source", **changes: Any) -> str:
@@ -119,11 +119,20 @@ def test_the_key_differs_by_all_that_decides_a_result(ready: Path, monkeypatch: 
     keys = [key(ready), key(ready, seed=1), key(ready, lr=0.5), key(ready, batch=3), key(ready, monitor_every=3)]
     keys += [key(ready, method) for method in ("dacs", "naive", "oracle")] + [key(ready, "dacs", threshold=0.5)]
     for weights in ("a", "b"):
-        files.write_json(init.spec, {**spec, "sha256": {"weights.safetensors": weights}})
+        files.write_json(init.spec, {**spec, "sha256": {"start.safetensors": weights, "weights.safetensors": "c"}})
         keys.append(key(ready, "dacs", init=init))
+        keys.append(key(ready, "adabn", init=init))
+    for name in ("weights.safetensors", "teacher.safetensors"):
+        digests = {"start.safetensors": "a", "weights.safetensors": "c", name: "d"}
+        files.write_json(init.spec, {**spec, "sha256": digests})
+        assert key(ready, "dacs", init=init) in keys  # which starts from neither
+        keys.append(key(ready, "adabn", init=init))
+    keys += [key(ready, "adabn", init=init, frames=3), key(ready, start=1, steps=2), key(ready, steps=2)]
     for split in ("gta5/train", "cityscapes/train", "cityscapes/val"):
         with other_data(ready, split) as data:
             keys.append(key(data, "dacs"))
+            if split == "cityscapes/train":
+                keys.append(key(data, "adabn", init=init))
     for name, value in (("code_digest", lambda *roots, ignore: "other"), ("version", lambda name: "0")):
         with monkeypatch.context() as patch:
             patch.setattr(run_cache, name, value)
@@ -224,7 +233,16 @@ def test_a_start_that_does_not_fit_the_settings_is_refused(init: str, given: boo
         make("out", run)
 
 
-@pytest.mark.parametrize(("method", "other"), [("dacs", "source"), ("oracle", "dacs")])
+@pytest.mark.parametrize("given", [False, True])
+def test_adabn_is_given_the_source_only_run_and_source_only_none(given: bool, ready: Path) -> None:
+    init = tiny.finished_run(Path("init")) if given else None
+    with pytest.raises(BadRequest, match="--init"):
+        make("out", short(ready, "source" if given else "adabn", init=init))
+
+
+@pytest.mark.parametrize(
+    ("method", "other"), [("dacs", "source"), ("oracle", "dacs"), ("adabn", "source"), ("source", "adabn")]
+)
 def test_settings_of_the_other_verb_are_refused(method: str, other: str, ready: Path) -> None:
     with pytest.raises(BadRequest, match=f"'{method}'"):
         make("out", replace(short(ready, method), settings=tiny.settings(other)))
@@ -239,6 +257,50 @@ def test_what_lies_beside_the_results_stays(ready: Path) -> None:
 def test_data_that_are_not_there_are_reported(ready: Path) -> None:
     with pytest.raises(RunFailed, match=r"stats\.json: not found"):
         make("out", replace(short(ready), source=PreparedSplit(Path("nowhere"))))
+
+
+def test_a_source_only_run_without_a_start_cannot_be_adapted(ready: Path) -> None:
+    """Such as one that was made with adapt.init: backbone."""
+    init = RunDir(Path("init"))
+    make_run(init, short(ready))
+    assert not init.start.exists()
+    run = tiny.run(ready, "dacs", init=init)
+    with pytest.raises((BadRequest, RunFailed), match="init"):
+        make("out", replace(run, settings=tiny.settings("dacs", init="source")))
+
+
+# ---- one run for several places
+
+
+def test_an_adaptation_starts_from_the_weights_that_the_source_only_run_has_kept(ready: Path) -> None:
+    make("init", short(ready, steps=3, start=2))
+    init = RunDir(Path("init"))
+    assert files.read_json(init.spec)["sha256"]["start.safetensors"] == files.digest(init.start)
+    run = replace(tiny.run(ready, "dacs", init=init), settings=tiny.settings("dacs", init="source", steps=1))
+    assert {"weights.safetensors", "settings.json"} < {*make("out", run)}
+    assert files.read_json(Path("out/settings.json"))["init"] == files.digest(init.start)
+
+
+def test_the_oracle_is_trained_once_for_all_tasks_of_a_target(ready: Path, trained: list[str]) -> None:
+    shutil.copytree(ready, "ready")
+    shutil.copytree("ready/gta5", "ready/synthia")
+    content = tiny.changed("scales", {})
+    tasks = ["gta5-cityscapes", "synthia-cityscapes"]
+    content["runs"] = {"tasks": tasks, "methods": ["source", "oracle"], "seeds": [0]}
+    content["loop"] |= tiny.LOOP
+    content["model"] |= tiny.MODEL
+    content["train"] |= {"steps": 2, "bn_statistics": "live"}
+    content["adapt"]["steps"] = 1
+    content["remap"] |= {domain: [40, 64] for domain in ("gta5", "synthia", "cityscapes")}
+    oracles = [request for request in requests(load(content)) if request.method == "oracle"]
+    assert [request.task for request in oracles] == tasks
+    made = [
+        make(f"runs/{request.task}/oracle", Run("oracle", 0, request.settings, *request.prepared(Path("ready"))))
+        for request in oracles
+    ]
+    assert len(trained) == 1
+    assert made[0] == made[1]
+    assert {*made[0]} == RESULTS
 
 
 # ---- runs from elsewhere
@@ -281,7 +343,9 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     content = tiny.changed("scales", {})
     content["runs"] = {"tasks": ["gta5-cityscapes"], "methods": ["source", "dacs"], "seeds": [0, 1]}
     content["loop"] |= tiny.LOOP
-    content["train"]["steps"] = content["adapt"]["steps"] = 1
+    content["model"] |= tiny.MODEL
+    content["train"] |= {"steps": 2, "bn_statistics": "live"}
+    content["adapt"]["steps"] = 1
     content["remap"] |= {domain: [40, 64] for domain in ("gta5", "synthia", "cityscapes")}
     Path("params.yaml").write_text(yaml.safe_dump(content))
 

@@ -37,6 +37,22 @@ def test_the_rate_rises_linearly_and_falls_ever_after() -> None:
     assert all(0 < value <= 1 for value in rates)
 
 
+def test_the_rate_starts_anew_where_adaptation_starts_from_the_weights() -> None:
+    """The steps before and after are each as those of a run of their own, whose rate rises and falls."""
+    changes = {"warmup": 2, "poly_power": 0.9, "lr": 0.1, "head_lr_factor": 3.0}
+    whole, before, after = (
+        (start(**changes, **steps), tiny.settings(**changes, **steps))
+        for steps in ({"steps": 10, "start": 4}, {"steps": 4}, {"steps": 6})
+    )
+    for step in range(10):
+        part, of_part = (before, step) if step < 4 else (after, step - 4)
+        for (state, settings), at in ((whole, step), (part, of_part)):
+            set_rate(state.optimizer, at, settings)
+        found, expected = ([group["lr"] for group in each.optimizer.param_groups] for each in (whole[0], part[0]))
+        assert found == expected
+    assert whole[0].optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * (1 / 6) ** 0.9)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("affine", ["trained", "frozen"])
 def test_each_trained_weight_is_listed_once_and_no_other(optimizer: str, affine: str) -> None:

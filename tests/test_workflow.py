@@ -46,12 +46,20 @@ def test_snakemake_makes_all_that_the_contract_names(shipped: Pipeline) -> None:
             folder = shipped.folder / "runs" / task / method / "seed0"
             for name in ("weights.safetensors", "teacher.safetensors", "settings.json", "log.csv"):
                 assert (folder / name).stat().st_size > 0
+            assert (folder / "start.safetensors").exists() == (method == "source")
             for name in ("confusion.json", "metrics.json"):
                 assert json.loads((folder / "evaluation" / name).read_text())
     metrics = json.loads((shipped.folder / "reports/metrics.json").read_text())
     assert [*metrics] == runs["tasks"]
     assert all({*metrics[task]} == {*runs["methods"]} for task in metrics)
     assert (shipped.folder / "reports/index.html").stat().st_size > 10_000
+
+
+def test_the_oracle_is_trained_once_and_is_a_run_of_both_tasks(shipped: Pipeline) -> None:
+    runs = yaml.safe_load((shipped.folder / "params.yaml").read_text())["runs"]
+    one, other = (shipped.bytes_of(f"runs/{task}/oracle/seed0/*.*") for task in runs["tasks"])
+    assert list(one.values()) == list(other.values()) != []
+    assert len(shipped.trained()) == len(runs["tasks"]) * len(runs["methods"]) - 1
 
 
 def test_every_table_is_an_output_of_the_workflow(shipped: Pipeline) -> None:
@@ -94,7 +102,7 @@ def test_settings_without_effect_redo_nothing(edited: Pipeline) -> None:
     edited.set(report__title="Streets")
     assert edited.planned() == Counter(report=1)
     edited.set(scales__smoke__figures={"frames": 3})
-    assert edited.planned() == Counter(evaluate=8, figures=1, report=1)
+    assert edited.planned() == Counter(evaluate=12, figures=1, report=1)
 
 
 def test_an_edit_of_code_redoes_what_uses_it(edited: Pipeline) -> None:
@@ -105,9 +113,9 @@ def test_an_edit_of_code_redoes_what_uses_it(edited: Pipeline) -> None:
     )
     assert edited.planned() == NOTHING
     edited.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
-    assert edited.planned() == Counter(evaluate=8, figures=1, report=1)
+    assert edited.planned() == Counter(evaluate=12, figures=1, report=1)
     edited.edit("dacs/adaptation/mixing.py", "torch.where(", "torch.where(True & ")
-    assert edited.planned() == Counter(adapt=6, evaluate=8, figures=1, report=1)
+    assert edited.planned() == Counter(adapt=6, evaluate=12, figures=1, report=1)
 
 
 def test_snakemakes_own_report_is_written(edited: Pipeline) -> None:
@@ -241,14 +249,14 @@ def test_edits_of_the_page_redo_the_page_and_comments_redo_nothing(pipeline: Pip
 @pytest.mark.slow
 def test_values_that_are_exchanged_and_lists_that_grow_are_noticed(pipeline: Pipeline) -> None:
     pipeline.set(runs__seeds=[0, 1])
-    assert pipeline.jobs(*REPRO) == Counter(train=1, adapt=1, evaluate=2, figures=1, report=1)
+    assert pipeline.jobs(*REPRO) == Counter(train_start=1, adapt=1, evaluate=2, figures=1, report=1)
     pipeline.set(report__title="Streets")
     assert pipeline.jobs(*SNAKEMAKE) == Counter(report=1)
     assert pipeline.jobs(*REPRO) == NOTHING
     pipeline.set(loop__head_lr_factor=2, loop__backbone_lr_factor=3)
     pipeline.run(*SNAKEMAKE)
     pipeline.set(loop__head_lr_factor=3, loop__backbone_lr_factor=2)
-    assert pipeline.jobs(*SNAKEMAKE)["train"] == 2
+    assert pipeline.jobs(*SNAKEMAKE)["train_start"] == 2
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from dacs.labels import IGNORE, NAMES, palette
 from dacs.layout import PreparedDomain, PreparedSplit, RunDir
 from dacs.methods import method as method_row
 from dacs.provenance import ROOT
-from dacs.settings import Adapt, EvaluateJob, Loop, Model, Params, RunSettings, Train
+from dacs.settings import AdaBN, Adapt, EvaluateJob, Loop, Model, Params, RunSettings, TrainJob
 from dacs.training.run import Run
 
 STEPS, FRAMES = 6, 4  # of a run; of a split
@@ -33,12 +33,17 @@ LOOP: dict[str, Any] = {
     "batch": 2,
     "crop": [32, 32],
     "warmup": 1,
+    "backbone_lr_factor": 1,
+    "channels_last": False,
     "log_every": 2,
     "checkpoint_every": 4,
     "monitor_every": 4,
     "monitor_frames": 2,
     "device": "cpu",
 }
+MODEL = {"network": "small", "weights": "none"}
+ADAPT = {"steps": STEPS, "init": "backbone", "bn_statistics": "live"}
+TRAIN = {"steps": STEPS, "bn_statistics": "live", "start": None}  # no adaptation starts from it
 LAX = {"strict": False}  # a list may stand for a pair
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -69,17 +74,22 @@ def params() -> Params:
 
 def adapt(**changes: Any) -> Adapt:
     """The section `adapt` for a few steps from random weights, with changes."""
-    return Adapt.model_validate({**params().adapt.model_dump(), "steps": STEPS, "init": "backbone", **changes}, **LAX)
+    return Adapt.model_validate({**params().adapt.model_dump(), **ADAPT, **changes}, **LAX)
 
 
-def train(**changes: Any) -> Train:
+def train(**changes: Any) -> TrainJob:
     """The section `train` for a few steps, with changes."""
-    return Train.model_validate({**params().train.model_dump(), "steps": STEPS, **changes}, **LAX)
+    return TrainJob.model_validate({**params().train.model_dump(), **TRAIN, **changes}, **LAX)
+
+
+def adabn(**changes: Any) -> AdaBN:
+    """The section `adabn` for a few images, with changes."""
+    return AdaBN.model_validate({"frames": FRAMES, **changes}, **LAX)
 
 
 def model(**changes: Any) -> Model:
-    """The section `model`, with changes."""
-    return Model.model_validate({**params().model.model_dump(), **changes}, **LAX)
+    """The section `model` for a small network from random weights, with changes."""
+    return Model.model_validate({**params().model.model_dump(), **MODEL, **changes}, **LAX)
 
 
 def loop(**changes: Any) -> Loop:
@@ -89,7 +99,9 @@ def loop(**changes: Any) -> Loop:
 
 def settings(method: str = "source", **changes: Any) -> RunSettings:
     """The settings of a run; each change goes to the section that has a setting of its name."""
-    makers = {"model": model, "loop": loop} | ({"adapt": adapt} if method_row(method).adapts else {"train": train})
+    row = method_row(method)
+    own = {"adapt": adapt} if row.adapts else {"adabn": adabn} if row.recalibrates else {"train": train}
+    makers = {"model": model, "loop": loop, **own}
     given = {
         section: {name: value for name, value in changes.items() if name in make().model_fields_set}
         for section, make in makers.items()
@@ -178,14 +190,14 @@ def run(
 
 
 def finished_run(folder: Path, network: str = "small", seed: int = 0) -> RunDir:
-    """A run folder with untrained weights of both networks."""
+    """A run folder with untrained weights: of both networks, and those from which adaptation starts."""
     from safetensors.torch import save_file
 
     from dacs.models.build import build
 
     folder.mkdir(parents=True)
     found, section = RunDir(folder), model(network=network)
-    for offset, path in enumerate((found.weights, found.teacher)):
+    for offset, path in enumerate((found.weights, found.teacher, found.start)):
         save_file(build(section, seed + offset).state_dict(), path)
     write_json(found.spec, {"settings": {"model": section.model_dump(mode="json")}})
     return found

@@ -78,7 +78,7 @@ LOOKS: dict[str, Look] = {
             Weather(0.15, (150, 158, 160), (168, 172, 170), (0.35, 0.60), 0.02, 0.95, 0.02, (0.93, 0.98, 0.97)),
         ),
         Lens(exposure=(0.82, 1.1), contrast=0.88, saturation=0.7, blur=(0.4, 0.8), noise=4.0, vignette=0.16,
-             texture={"asphalt": 0.07, "paving": 0.06, "leaves": 0.22, "grass": 0.12, "plaster": 0.06, "other": 0.02},
+             texture={"asphalt": 0.07, "paving": 0.048, "leaves": 0.22, "grass": 0.12, "plaster": 0.06, "other": 0.02},
              coarse=1.0),
         AUTUMN, 8.0, rates("cityscapes"),
     ),

@@ -71,6 +71,10 @@ class Split:
         number = min(wanted, len(self))
         return [i * len(self) // number for i in range(number)]
 
+    def spread_images(self, wanted: int) -> UInt8[Tensor, "number 3 height width"]:
+        """The images of these frames."""
+        return torch.stack([self.image(i) for i in self.spread(wanted)])
+
     def image(self, index: int) -> UInt8[Tensor, "3 height width"]:
         """RGB of a frame, 0..255. Kept tensors are shared, mapped ones are views of a file: do not write to them."""
         return self._get("image", index)

@@ -20,7 +20,6 @@ def build(model: Model, seed: int = 0) -> Segmenter:
     for module in network.modules() if model.bn_affine == "frozen" else ():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)  # scale and shift (authors' code)
-    network.frozen_statistics = model.bn_statistics == "frozen"
     return network
 
 

@@ -48,7 +48,7 @@ class Forward:
     """The forward pass of a network in a precision; logits have the type of the images, so losses are taken in it."""
 
     def __init__(self, network: nn.Module, precision: Precision, *, compiled: bool = False) -> None:
-        self.precision = precision
+        self.network, self.precision = network, precision
         self._logits: Callable[[Images], Logits] = torch.compile(network) if compiled else network
         self._features: Callable[[Images], Tensor] = getattr(network, "features", network)
 

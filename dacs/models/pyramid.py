@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from dacs.errors import BadRequest, RunFailed, nearest
@@ -18,6 +19,7 @@ from dacs.settings import TIMM, Model
 STRIDES = (4, 8, 16)  # of the maps that are used; deeper stages are not computed
 WIDTH = 64  # channels to which each map is projected
 GROUPS = 8  # of GroupNorm
+TRIED = (70, 102)  # height, width of the images that a backbone is tried with: multiples of no stride
 
 
 class PyramidHead(nn.Module):
@@ -38,7 +40,8 @@ class PyramidHead(nn.Module):
 def pyramid(classes: int, model: Model) -> Segmenter:
     """A pyramid on the backbone that `model.backbone` names; no pretrained weights.
 
-    Raises BadRequest for a name that timm does not have, and for a network without maps at strides 4, 8 and 16.
+    Raises BadRequest for a name that timm does not have, and for a network without maps at strides 4, 8 and 16, or that
+    takes images of some sizes only.
     """
     backbone = timm_backbone(model.backbone)
     head = PyramidHead(backbone.feature_info.channels(), classes, model.aspp_branches)
@@ -46,10 +49,10 @@ def pyramid(classes: int, model: Model) -> Segmenter:
     return Segmenter(backbone, head, (described.mean, described.std) if described else NORMALISATION["torchvision"])
 
 
-def timm_backbone(name: str, **pretrained: Any) -> Any:
+def timm_backbone(name: str) -> Any:
     """The stages of a network of timm up to stride 16, as a module that returns their maps, finest first.
 
-    `pretrained`: for timm.create_model. Raises BadRequest as `pyramid` does.
+    Raises BadRequest as `pyramid` does.
     """
     short = name.removeprefix(TIMM)
     create: Callable[..., Any] = partial(timm.create_model, short, features_only=True, feature_cls="getter")
@@ -58,30 +61,36 @@ def timm_backbone(name: str, **pretrained: Any) -> Any:
     try:
         strides = create().feature_info.reduction()
         chosen = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
-    except (RuntimeError, ValueError, AttributeError) as error:
+        backbone = create(out_indices=chosen)
+        with torch.no_grad():
+            backbone(torch.zeros(1, 3, *TRIED))
+    except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
         raise BadRequest(
-            f"model.backbone: '{name}' has no maps at strides {', '.join(map(str, STRIDES))} ({error}).\n"
-            "Name a convolutional or hierarchical network, such as timm/tf_efficientnet_lite0 or timm/pvt_v2_b1."
+            f"model.backbone: '{name}' does not give maps at strides {', '.join(map(str, STRIDES))} of images of any"
+            f" size ({reason}).\nName another one, such as timm/tf_efficientnet_lite0, timm/resnet50 or timm/pvt_v2_b1."
         ) from error
-    return create(out_indices=chosen, **pretrained)
+    return backbone
 
 
 def load_timm(backbone: nn.Module, name: str, path: Path) -> None:
-    """Copy the weights of a file into a backbone made by `timm_backbone`; their classifier is left out.
+    """Copy the weights of a file into a backbone made by `timm_backbone`; deeper stages and classifier are left out.
 
-    The tensors have timm's names, or, in a published file of other names, timm's order. Raises RunFailed where they do
-    not fit.
+    The tensors have timm's names, or, in a published file of other names, timm's order. Raises RunFailed unless they
+    are those of the whole network.
     """
+    whole = timm.create_model(name.removeprefix(TIMM))
     tensors = read(path)
     row = next((row for row in published() if row.file == path.name), None)
     try:
         if row is not None and row.layout == IN_ORDER:
-            names = timm.create_model(name.removeprefix(TIMM)).state_dict()
-            tensors = dict(zip(names, tensors.values(), strict=True))
-        loaded = timm_backbone(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
+            tensors = dict(zip(whole.state_dict(), tensors.values(), strict=True))
+        whole = timm.create_model(
+            name.removeprefix(TIMM), pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}
+        )
     except (RuntimeError, ValueError, KeyError) as error:
         raise RunFailed(f"{path}: does not fit {name} ({error}).\nName the weights' own network.") from error
-    backbone.load_state_dict(loaded.state_dict())
+    backbone.load_state_dict({f"model.{key}": value for key, value in whole.state_dict().items()}, strict=False)
 
 
 def _conv(channels: int, size: int) -> nn.Sequential:

@@ -38,7 +38,7 @@ def weights_file(model: Model) -> Path:
         rows = _published_rows(model)
         if rows:
             path = _download(rows, Path(model.weights_folder))
-        elif model.weights == IMAGENET:
+        elif _is_on_hub(model):
             path = _download_from_hub(model)
         else:
             raise BadRequest(
@@ -63,7 +63,7 @@ def weights_on_disk(model: Model) -> Path | None:
     folder, rows = Path(model.weights_folder), _published_rows(model)
     if rows:
         candidates = [*_in_package(rows[0]), folder / rows[0].file, hub / rows[0].file]
-    elif model.weights == IMAGENET and model.network in WITH_BACKBONE:
+    elif _is_on_hub(model):
         candidates = [folder / model.backbone / HUB_FILE]
     else:
         candidates = [Path(model.weights)]
@@ -72,6 +72,10 @@ def weights_on_disk(model: Model) -> Path | None:
 
 def _published_rows(model: Model) -> list[Published]:
     return [row for row in published() if (row.name, row.network) == (model.weights, model.pretrained_part)]
+
+
+def _is_on_hub(model: Model) -> bool:
+    return model.weights == IMAGENET and model.network in WITH_BACKBONE
 
 
 def _in_package(row: Published) -> list[Path]:

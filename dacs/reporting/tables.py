@@ -12,6 +12,7 @@ from dacs.evaluation.confusion import predicted_as
 from dacs.files import read_json
 from dacs.labels import CLASS_SETS, NAMES
 from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.methods import method
 from dacs.reporting.data import ReportData, Run, read_table
 from dacs.reporting.names import class_set, source_of, target_of
 
@@ -97,7 +98,10 @@ def metrics_tree(summary: pd.DataFrame) -> dict[str, Any]:
 
 def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
     """All numbers in the logs of all runs but the learning rate."""
-    logs = {run[:3]: read_table(run.folder.log).select_dtypes("number") for run in runs}
+    trained = [run for run in runs if not method(run.method).recalibrates]
+    logs = {run[:3]: read_table(run.folder.log).select_dtypes("number") for run in trained}
+    if not logs:
+        return pd.DataFrame(columns=[*KEY, "step"])
     return pd.concat(logs, names=KEY).reset_index(KEY).drop(columns="lr", errors="ignore")
 
 

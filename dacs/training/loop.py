@@ -14,9 +14,11 @@ from dacs.adaptation.teacher import Teacher
 from dacs.errors import Interrupted
 from dacs.files import write_bytes, write_text
 from dacs.layout import RunDir
+from dacs.loading.split import Split
 from dacs.models.build import build, load_pretrained
 from dacs.models.device import Forward, describe, device_for, memory_errors, set_numerics
 from dacs.models.published import NONE
+from dacs.models.statistics import re_estimate
 from dacs.training import checkpoint
 from dacs.training.batches import step_batches
 from dacs.training.checkpoint import State
@@ -27,6 +29,7 @@ from dacs.training.progress import Progress, stop_signals
 from dacs.training.run import Run
 from dacs.training.schedule import optimizer_for, set_rate
 
+ESTIMATED = 200  # unlabelled target images that the first statistics of `bn_statistics: target` are estimated on
 MEMORY_ADVICE = (
     "In params.yaml set loop.precision: bf16, half of loop.batch with twice loop.accumulate, or a smaller crop."
 )
@@ -84,7 +87,11 @@ def initial_state(run: Run, device: torch.device) -> State:
         student.load_state_dict(load_file(run.init.start))
     elif model.weights != NONE:
         load_pretrained(student, model)
-    student.to(device).train()
+    student.frozen_statistics = settings.schedule.bn_statistics != "live"
+    student.to(device)
+    if adapt and adapt.bn_statistics == "target":
+        re_estimate(student, Split(run.target.train).spread_images(ESTIMATED))
+    student.train()
     if settings.loop.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # A teacher that keeps nothing of itself is the student before this step: the paper's reading.

@@ -19,6 +19,7 @@ from dacs.loading.stream import Batch
 from dacs.methods import Method
 from dacs.models.device import Forward
 from dacs.models.segmenter import Segmenter
+from dacs.models.statistics import track
 from dacs.settings import RunSettings
 from dacs.training.mix_example import MixExample, save_example
 from dacs.types import Images, LabelledImages
@@ -97,6 +98,8 @@ class MixedCrossEntropy(Term):
         assert labels is not None
         assert batch.target is not None
         source = LabelledImages(images, labels, torch.ones_like(images[:, 0]))
+        if self.adapt.bn_statistics == "target":
+            track(networks.student.network, networks.student, batch.target)
         target = pseudo_label(networks.teacher, batch.target)
         mixed, mask, ground_truth = mix(self.method, source, target, batch.generator, self.adapt)
         weights, lambda_ = pixel_weights(mixed, target, ground_truth, self.adapt)

@@ -65,21 +65,32 @@ def check(run: Run) -> None:
         )
 
 
+def _digest_of_init(run: Run) -> Any:
+    """What the initial weights are known by. Raises BadRequest where a source-only run has none to start from."""
+    model = run.settings.model
+    if run.init is None:
+        return None if model.weights == NONE else digest(weights_file(model))
+    made = read_json(run.init.spec)["sha256"]
+    if run.row.recalibrates:
+        return {name: made[name] for name in made if name != run.init.start.name}
+    if run.init.start.name not in made:
+        raise BadRequest(
+            f"{run.init.path}: it kept no weights of an earlier step to start from.\n"
+            "Make this source-only run again with adapt.init: source."
+        )
+    return made[run.init.start.name]
+
+
 def spec_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, and the key made of it."""
     data = {"source": run.source, "validation": run.target.measured}
     data |= {"target": run.target.train} if run.row.adapts or run.row.recalibrates else {}
     model = run.settings.model
-    if run.init:
-        made = read_json(run.init.spec)["sha256"]
-        init = made if run.row.recalibrates else made[run.init.start.name]
-    else:
-        init = None if model.weights == NONE else digest(weights_file(model))
     spec = {
         "method": run.method,
         "seed": run.seed,
         "data": {role: read_json(split.stats)["sha256"] for role, split in data.items()},
-        "init": init,
+        "init": _digest_of_init(run),
         "code": code_of(run.row, model),
         "torch": version("torch"),
     }
@@ -147,6 +158,7 @@ def copy_results(folder: RunDir, out: RunDir) -> None:
     pictures = sorted(path for path in folder.mixing.glob("*") if not path.name.startswith("."))
     for path in (*weights_of(folder), folder.log, *pictures, folder.spec):
         if not path.exists():
+            (out.path / path.name).unlink(missing_ok=True)  # of an earlier run with other settings
             continue
         with atomic(out.path / path.relative_to(folder.path)) as partial:
             shutil.copyfile(path, partial)
