@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, nearest
 from dacs.jobs import WORLD, domains_of
-from dacs.methods import method
+from dacs.methods import method, possible
 from dacs.models.published import FILES, IMAGENET, NONE, published
 from dacs.networks import WITH_BACKBONE
 from dacs.settings import Adapt, Model, Params, Remap, Scale, Section
@@ -153,7 +153,7 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
     """Tasks that cannot run; sizes of custom domains need to fit the chosen scale only."""
     sources = [*params.data.sources, *params.domains]
     targets = [name for name in sources if name in params.domains or DATASETS[name].is_target]
-    needs_labels = [name for name in params.runs.methods if method(name).labels == "target"]
+    without_labels = possible(params.runs.methods, unlabelled=True)
     for source, target in (task.split("-") for task in params.runs.tasks):
         for role, name, valid in (("source", source, sources), ("target", target, targets)):
             if name not in valid:
@@ -162,10 +162,10 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
             yield f"runs.tasks adapts '{source}' to itself; name another target."
         if source in params.domains and not params.domains[source].train.labels:
             yield f"domains.{source}.train has no labels; a source needs them."
-        if needs_labels and target in params.domains and not params.domains[target].train.labels:
+        if not without_labels and target in params.domains and not params.domains[target].train.labels:
             yield (
-                f"runs.methods names {needs_labels[0]}, but domains.{target}.train has no labels for it.\n"
-                f"Leave {needs_labels[0]} out, or give labels for the target's training images."
+                f"runs.methods names {params.runs.methods[0]} alone, but domains.{target}.train has no labels for it.\n"
+                "Name other methods too, or give labels for the target's training images."
             )
     crop = params.loop.crop
     for domain in domains_of(params):

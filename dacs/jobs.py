@@ -12,6 +12,7 @@ from dacs.datasets.registry import dataset
 from dacs.files import write_text
 from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.methods import method as method_row
+from dacs.methods import possible
 from dacs.provenance import canonical, short_digest
 from dacs.settings import (
     Adapt,
@@ -100,8 +101,12 @@ JOBS: dict[str, Callable[[Params, str, str], Section]] = {
     "train": run_settings,
     "adapt": run_settings,
     "evaluate": _evaluate_job,
-    "figures": lambda params, domain, method: FiguresJob(runs=params.runs, figures=params.figures),
-    "report": lambda params, domain, method: ReportJob(runs=params.runs, report=params.report, scale=params.scale),
+    "figures": lambda params, domain, method: FiguresJob(
+        runs=params.runs, unlabelled=unlabelled_tasks(params), figures=params.figures
+    ),
+    "report": lambda params, domain, method: ReportJob(
+        runs=params.runs, unlabelled=unlabelled_tasks(params), report=params.report, scale=params.scale
+    ),
 }
 
 
@@ -138,8 +143,14 @@ class RunRequest(NamedTuple):
 def requests(params: Params) -> Iterator[RunRequest]:
     """Every run that params.yaml asks for."""
     for task in params.runs.tasks:
-        for method in params.runs.methods:
+        for method in possible(params.runs.methods, unlabelled=task in unlabelled_tasks(params)):
             yield from (RunRequest(params, task, method, seed) for seed in params.runs.seeds)
+
+
+def unlabelled_tasks(params: Params) -> list[str]:
+    """The tasks whose target gives no labels to train on, so that they have no oracle."""
+    without = [name for name, custom in params.domains.items() if not custom.train.labels]
+    return [task for task in params.runs.tasks if task.split("-")[1] in without]
 
 
 def starts_from_source(params: Params, method: str) -> bool:

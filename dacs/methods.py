@@ -103,6 +103,11 @@ def recalibrating(names: Iterable[str]) -> list[str]:
     return [name for name in names if method(name).recalibrates]
 
 
+def possible(names: Iterable[str], *, unlabelled: bool) -> list[str]:
+    """Those of the methods that a target allows: all of them, or, of an unlabelled one, those that need no labels."""
+    return [name for name in names if not unlabelled or method(name).labels == "source"]
+
+
 def baselines(names: Iterable[str]) -> list[str]:
     """Those of the methods that gains are counted from."""
     return [name for name in names if method(name).is_baseline]

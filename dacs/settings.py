@@ -326,6 +326,7 @@ class FiguresJob(Section):
     """Drawing the figures and writing the tables."""
 
     runs: Runs
+    unlabelled: list[Task] = []  # tasks whose target gives no labels to train on
     figures: Figures
 
 
@@ -333,5 +334,6 @@ class ReportJob(Section):
     """Writing the page."""
 
     runs: Runs
+    unlabelled: list[Task] = []
     report: Report
     scale: Scale

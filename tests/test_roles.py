@@ -7,7 +7,7 @@ import tiny
 
 from dacs.config import load
 from dacs.errors import BadRequest
-from dacs.jobs import dataset_of, domains_of, job_of
+from dacs.jobs import dataset_of, domains_of, job_of, requests
 
 IMAGES, LABELS = {"images": "/fleet/*.jpg"}, {"images": "/fleet/*.jpg", "labels": "/fleet/*.png"}
 CLASSES = {"0": "road"}
@@ -55,13 +55,22 @@ def test_every_labelled_domain_may_be_a_source(task: str) -> None:
         ("gta5-synthia", "names target 'synthia'"),
         ("unlabelled-cityscapes", r"domains\.unlabelled\.train has no labels; a source needs them"),
         ("whole-whole", "adapts 'whole' to itself"),
-        ("gta5-measured", r"names oracle, but domains\.measured\.train has no labels.*\nLeave oracle out"),
     ],
 )
 def test_roles_that_a_domain_cannot_have_are_refused(task: str, words: str) -> None:
     assert params(["gta5-whole"], runs__methods=["source", "oracle"])
     with pytest.raises(BadRequest, match=words):
         params([task], runs__methods=["source", "oracle"])
+
+
+def test_an_unlabelled_target_has_no_oracle() -> None:
+    both = params(["gta5-measured", "gta5-whole"], runs__methods=["source", "oracle"])
+    found = [(request.task, request.method) for request in requests(both)]
+    assert found == [("gta5-measured", "source"), ("gta5-whole", "source"), ("gta5-whole", "oracle")]
+    for verb in ("figures", "report"):
+        assert job_of(both, verb).model_dump()["unlabelled"] == ["gta5-measured"]
+    with pytest.raises(BadRequest, match=r"names oracle alone, but domains\.measured\.train has no labels"):
+        params(["gta5-measured"], runs__methods=["oracle"])
 
 
 def test_evaluation_depends_on_the_size_of_labels_and_on_absent_classes_and_training_does_not() -> None:

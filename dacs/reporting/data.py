@@ -12,7 +12,7 @@ from PIL import Image
 
 from dacs.files import reading
 from dacs.layout import RunDir
-from dacs.methods import baselines, main_method, method, ordered
+from dacs.methods import baselines, main_method, method, ordered, possible
 from dacs.settings import Runs
 
 
@@ -82,10 +82,13 @@ def best_baseline(means: pd.Series) -> str | None:
     return None if found.empty else str(found.idxmax())
 
 
-def list_runs(runs: Path, section: Runs) -> list[Run]:
-    """The runs of these tasks, methods and seeds; others in the folder are ignored."""
-    names = product(section.tasks, ordered(section.methods), section.seeds)
-    return [Run(*name, RunDir.of(runs, *name)) for name in names]
+def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list[Run]:
+    """The runs of these tasks, methods and seeds, those of `unlabelled` tasks without the oracle."""
+    found = []
+    for task in section.tasks:
+        methods = possible(ordered(section.methods), unlabelled=task in unlabelled)
+        found += [Run(task, *name, RunDir.of(runs, task, *name)) for name in product(methods, section.seeds)]
+    return found
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def make(job: FiguresJob, runs: Path, ready: Path, out: Path) -> None:
 
     The same inputs give the same bytes; files of an earlier report are removed.
     """
-    report = read(list_runs(runs, job.runs), ready, job.figures.frames)
+    report = read(list_runs(runs, job.runs, job.unlabelled), ready, job.figures.frames)
     files: dict[str, bytes] = {}
     for name, table in report.tables.items():
         files[f"tables/{name}.csv"] = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()

@@ -54,9 +54,9 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
     """Write the page to `out`, from `reports` as `figures.make` left it and the settings.json of the listed runs."""
     metrics, index = read_json(reports / "metrics.json"), read_json(reports / "figures/index.json")
     tables = {name: read_table(reports / f"tables/{name}.csv") for name in TABLES}
-    listed = list_runs(runs, job.runs)
+    listed = list_runs(runs, job.runs, job.unlabelled)
     specs = {run.folder.path.relative_to(runs).as_posix(): read_json(run.folder.spec) for run in listed}
-    methods = ordered(job.runs.methods)
+    methods = ordered({run.method for run in listed})
     described = [f"{job.runs.tasks[0]}/{name}/seed{job.runs.seeds[0]}" for name in _described(methods)]
     settings = {name: section for run in described for name, section in specs[run]["settings"].items() if section}
     flat = {f"{section}.{name}": settings[section][name] for section in settings for name in settings[section]}

@@ -10,11 +10,20 @@ from snakemake.exceptions import WorkflowError
 from dacs.config import load
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest
-from dacs.jobs import dataset_of, domains_of, job_file, job_of, labelled_domain, origin, starts_from_source
+from dacs.jobs import (
+    dataset_of,
+    domains_of,
+    job_file,
+    job_of,
+    labelled_domain,
+    origin,
+    starts_from_source,
+    unlabelled_tasks,
+)
 from dacs.layout import PreparedDomain
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
-from dacs.methods import adapting, recalibrating, supervised
+from dacs.methods import adapting, possible, recalibrating, supervised
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
@@ -33,6 +42,7 @@ KNOWN = [*PARAMS.data.sources, *PARAMS.domains]
 RENDERED = [domain for domain in KNOWN if origin(PARAMS, domain) == "world"]
 PROVIDED = [domain for domain in KNOWN if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
+UNLABELLED = unlabelled_tasks(PARAMS)
 SEEDS = PARAMS.runs.seeds
 ADAPTED = adapting(METHODS)
 RECALIBRATED = recalibrating(METHODS)
@@ -72,11 +82,17 @@ wildcard_constraints:
 
 
 def each(paths, methods):
-    """The paths of all runs of these methods."""
+    """The paths of all runs of these methods, but of the oracle where the target is unlabelled."""
     return [
         path
         for source, target in TASKS
-        for path in expand(paths, source=source, target=target, method=methods, seed=SEEDS)
+        for path in expand(
+            paths,
+            source=source,
+            target=target,
+            method=possible(methods, unlabelled=f"{source}-{target}" in UNLABELLED),
+            seed=SEEDS,
+        )
     ]
 
 
