@@ -32,6 +32,7 @@ from dacs.loading.stream import Batch, Crops, batches
 from dacs.methods import METHODS, MIXED_LOSS, SOURCE_LOSS
 from dacs.models.build import build
 from dacs.models.segmenter import Segmenter
+from dacs.models.statistics import re_estimate
 from dacs.provenance import ROOT
 from dacs.settings import RunSettings
 from dacs.training import loop, objectives
@@ -438,6 +439,17 @@ def test_statistics_of_the_target_are_an_average_over_its_batches(ready: Path) -
     assert not any(module.training for module in state.student.modules() if isinstance(module, nn.BatchNorm2d))
     state.teacher.update(state.student, 0)
     assert all(torch.equal(value, found[name]) for name, value in statistics(state.teacher.network).items())
+
+
+def test_the_first_statistics_of_the_target_are_estimated_on_its_images(ready: Path) -> None:
+    """Of student and teacher, so that no pseudo-label is made with those of the initial weights."""
+    run = tiny.run(ready, "dacs", bn_statistics="target")
+    state, expected = loop.initial_state(run, CPU), initial_network(run)
+    re_estimate(expected, Split(run.target.train).spread_images(1000))
+    for network in (state.student, state.teacher.network):
+        found = network.state_dict()
+        assert all(torch.equal(found[name], value) for name, value in expected.state_dict().items())
+    assert state.student.training
 
 
 @pytest.mark.parametrize("statistics", ["frozen", "live"])
