@@ -107,7 +107,16 @@ def conflation(data: ReportData) -> Iterator[Plot]:
             _bars(axes, [row.title for row in rows], list(means[column].fillna(0)), texts, [row.color for row in rows])
             axes.set_title(title)
             alt += f"; {title}: " + ", ".join(f"{row.title} {text}" for row, text in zip(rows, texts, strict=True))
-        yield Plot(task, figure, f"{alt}.")
+        yield Plot(task, figure, f"{alt}.", _conflated(means["sidewalk_called_road"]))
+
+
+def _conflated(called_road: pd.Series) -> str:
+    """Whether naive mixing loses sidewalk to road; empty where it was not run. `called_road`: percent, by method."""
+    naive, source = called_road.get("naive", np.nan), called_road.get("source", np.nan)
+    if not np.isfinite(naive - source):
+        return ""
+    verb = "loses more" if naive > source else "does not lose more"
+    return f"Naive mixing {verb} sidewalk to road than source only: {naive:.0f} % against {source:.0f} %."
 
 
 def similarity(data: ReportData) -> Iterator[Plot]:
