@@ -260,9 +260,11 @@ def params_at(scale: str) -> Params:
 
 
 def dacs_settings(params: Params, **loop: Any) -> RunSettings:
-    """The settings of DACS, with changes of the loop."""
+    """The settings of DACS, with changes of the loop, and the live statistics of the reference."""
     settings = run_settings(params, "", "dacs")
-    return settings.model_copy(update={"loop": settings.loop.model_copy(update=loop)})
+    assert settings.adapt is not None
+    adapt = settings.adapt.model_copy(update={"bn_statistics": "live"})
+    return settings.model_copy(update={"loop": settings.loop.model_copy(update=loop), "adapt": adapt})
 
 
 if __name__ == "__main__":
