@@ -121,7 +121,9 @@ def test_the_key_differs_by_all_that_decides_a_result(ready: Path, monkeypatch: 
     for weights in ("a", "b"):
         files.write_json(init.spec, {**spec, "sha256": {"start.safetensors": weights, "weights.safetensors": "c"}})
         keys.append(key(ready, "dacs", init=init))
-        keys.append(key(ready, "adabn", init=init))
+    keys.append(unstarted := key(ready, "adabn", init=init))
+    files.write_json(init.spec, {**spec, "sha256": {"start.safetensors": "a", "weights.safetensors": "c"}})
+    assert key(ready, "adabn", init=init) == unstarted  # which does not start from there
     for name in ("weights.safetensors", "teacher.safetensors"):
         digests = {"start.safetensors": "a", "weights.safetensors": "c", name: "d"}
         files.write_json(init.spec, {**spec, "sha256": digests})
