@@ -1,8 +1,8 @@
 """How often things occur in each domain, and how wide its streets are. Tables only.
 
-Tuned so that the shares of pixels follow the published ones (PUBLISHED in tests/test_world.py). The rarest classes
-(traffic light, rider, truck, bus, train, motorcycle, and GTA5's bicycle) occur at two to three times their share:
-with their real share, some hundred small frames would be too few to learn and to measure them.
+Shares of pixels follow the published ones as far as the cameras allow (docs/world.md lists both). Rare classes occur
+more often, GTA5's rider, train, motorcycle and bicycle 3 to 32 times as often: with their real share, some hundred
+small frames would be too few to learn and to measure them.
 """
 
 # fmt: off

@@ -17,6 +17,7 @@ from dacs.jobs import (
     job_of,
     labelled_domain,
     origin,
+    run_settings,
     starts_from_source,
     unlabelled_tasks,
 )
@@ -47,7 +48,7 @@ SEEDS = PARAMS.runs.seeds
 ADAPTED = adapting(METHODS)
 RECALIBRATED = recalibrating(METHODS)
 NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
-STARTED_FROM = ["source"] if PARAMS.adapt.init == "source" else []
+STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
 
 TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "data_report"]
