@@ -8,9 +8,11 @@ NETWORKS: dict[str, str] = {
     "small": "dacs.models.small:small",
     "small_gn": "dacs.models.small:small_gn",
     "pyramid": "dacs.models.pyramid:pyramid",
+    "daformer": "dacs.models.daformer:daformer",
+    "deeplab_timm": "dacs.models.deeplab:deeplab_timm",
     "deeplab_mobilenet": "dacs.models.deeplab:deeplab_mobilenet",
     "deeplab_resnet18": "dacs.models.deeplab:deeplab_resnet18",
     "deeplab_resnet50": "dacs.models.deeplab:deeplab_resnet50",
     "deeplab_resnet101": "dacs.models.deeplab:deeplab_resnet101",
 }
-WITH_BACKBONE = {"pyramid"}  # those whose backbone `model.backbone` names
+WITH_BACKBONE = {"pyramid", "daformer", "deeplab_timm"}  # those whose backbone `model.backbone` names

@@ -176,12 +176,15 @@ def test_frozen_batchnorm_keeps_scale_and_shift_but_updates_its_statistics() -> 
 @pytest.mark.parametrize(
     ("have", "want"), [((65, 65), (512, 512)), ((3, 5), (17, 9)), ((1, 4), (8, 4)), ((6, 6), (6, 6)), ((4, 4), (1, 1))]
 )
-def test_upsampling_is_bilinear_with_aligned_corners(have: tuple[int, int], want: tuple[int, int]) -> None:
-    """Values and gradients of torch's own interpolation."""
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_upsampling_is_torchs_bilinear_interpolation(
+    have: tuple[int, int], want: tuple[int, int], align_corners: bool
+) -> None:
+    """Values and gradients."""
     features = random_images(2, 3, *have).double()
     ours, theirs = (features.clone().requires_grad_() for _ in range(2))
-    found = upsample(ours, want)
-    expected = F.interpolate(theirs, size=want, mode="bilinear", align_corners=True)
+    found = upsample(ours, want, align_corners=align_corners)
+    expected = F.interpolate(theirs, size=want, mode="bilinear", align_corners=align_corners)
     assert torch.allclose(found, expected, atol=1e-12)
     weights = random_images(*expected.shape).double()
     for result in (found, expected):
@@ -191,7 +194,7 @@ def test_upsampling_is_bilinear_with_aligned_corners(have: tuple[int, int], want
 
 def test_features_of_16_bits_are_upsampled_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert upsample(torch.rand(1, 2, 3, 4).bfloat16(), (6, 8)).dtype == torch.float32
+        assert upsample(torch.rand(1, 2, 3, 4).bfloat16(), (6, 8), align_corners=True).dtype == torch.float32
 
 
 def test_a_network_that_has_made_predictions_can_be_trained() -> None:
@@ -210,7 +213,7 @@ def test_the_head_makes_the_logits_of_the_features() -> None:
     forward = Forward(network, "fp32")
     features = forward.features(images)
     assert features.shape == (1, 48, 8, 12)
-    assert torch.equal(upsample(network.head(features), (32, 48)), forward(images))
+    assert torch.equal(upsample(network.head(features), (32, 48), align_corners=True), forward(images))
 
 
 def test_features_and_logits_are_computed_in_the_precision_and_returned_in_that_of_the_images() -> None:

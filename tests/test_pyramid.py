@@ -15,15 +15,18 @@ import pytest
 import timm
 import tiny
 import torch
+from huggingface_hub.errors import HTTPError
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dacs.errors import BadRequest, RunFailed
+from dacs.evaluation.tiles import predict, tiles
 from dacs.models import weights as module
 from dacs.models.build import build, load_pretrained
-from dacs.models.pyramid import load_timm, timm_backbone
+from dacs.models.pyramid import STRIDES
 from dacs.models.segmenter import Segmenter
+from dacs.models.timm_backbones import load_timm, timm_backbone
 from dacs.models.weights import read, weights_file, weights_on_disk
 from dacs.settings import Model
 
@@ -116,11 +119,11 @@ def test_the_norms_of_a_head_and_other_modules_are_trained_as_ever() -> None:
 def test_a_backbone_is_named_and_gives_maps_at_strides_4_8_and_16(name: str) -> None:
     network = build(section(f"timm/{name}")).eval()
     with torch.no_grad():
-        images = random_images(1, 3, 70, 102)
-        assert network(images).shape == (1, 19, 70, 102)
-        maps = network.backbone(random_images(1, 3, 64, 96))
+        assert network(random_images(1, 3, 70, 102)).shape == (1, 19, 70, 102)
+        images = random_images(1, 3, 64, 96)  # which are not padded
+        maps = network.backbone((images - network.mean) / network.std)
         assert [each.shape[-2:] for each in maps] == [(16, 24), (8, 12), (4, 6)]
-        assert torch.equal(network.features(images), network.backbone((images - network.mean) / network.std)[-1])
+        assert torch.equal(network.features(images), maps[-1])
     described = timm.get_pretrained_cfg(name)
     assert network.mean.flatten().tolist() == pytest.approx(described.mean)
     assert network.std.flatten().tolist() == pytest.approx(described.std)
@@ -146,6 +149,46 @@ def test_every_map_reaches_the_logits() -> None:
 def test_a_backbone_that_timm_does_not_have_or_that_has_no_such_maps_is_refused(name: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         build(section(name))
+
+
+# ---- pixels of large images
+
+
+@pytest.fixture(scope="module")
+def local() -> Segmenter:
+    """Without GroupNorm, whose statistics are those of the whole image, a pixel depends on those around it only."""
+    network = build(section()).eval()
+    modules = [(part, *each) for part in network.head.modules() for each in part.named_children()]
+    norms = [(part, own) for part, own, inner in modules if isinstance(inner, nn.GroupNorm)]
+    assert len(norms) == 4
+    for part, own in norms:
+        setattr(part, own, nn.Identity())
+    return network
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A picture of blobs: uint8 of shape (height, width, 3)."""
+    blobs = np.random.default_rng(0).integers(0, 256, (height // 24, width // 24, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (5, 9)])  # pixels beyond a multiple of the stride
+def test_a_pixel_does_not_depend_on_the_size_of_the_image(down: int, right: int, local: Segmenter) -> None:
+    """Far from the edges of a crop that starts at a multiple of the stride."""
+    image = torch.from_numpy(smooth(640 + down, 656 + right)).permute(2, 0, 1)[None] / 255
+    whole, crop = local(image)[..., 32:, 48:], local(image[..., 32:, 48:])
+    inner = (..., slice(256, 352), slice(256, 352))
+    assert torch.allclose(crop[inner], whole[inner], atol=1e-4 * whole.abs().max().item())
+
+
+@pytest.mark.parametrize(("normalised", "share"), [(False, 0.999), (True, 0.97)])
+def test_a_picture_in_tiles_is_predicted_as_in_one_piece(normalised: bool, share: float, local: Segmenter) -> None:
+    network, picture, limit = build(section()).eval() if normalised else local, smooth(700, 1105), 700 * 850
+    whole, parts = (predict(network, [picture], most)[0] for most in (picture.size, limit))
+    assert len(list(tiles(700, 1105, limit))) == 2
+    assert len(np.unique(whole)) > 5
+    assert (whole == parts).mean() > share
 
 
 # ---- weights of the package
@@ -231,7 +274,7 @@ def test_a_file_in_timms_own_names_is_loaded(name: str, ending: str, tmp_path: P
     """Each tensor of the backbone is of the file; which one follows from its shape and its values."""
     path, given = tmp_path / f"mine.{ending}", tensors(name)
     save_file(given, path) if ending == "safetensors" else torch.save(given, path)
-    backbone = timm_backbone(f"timm/{name}")
+    backbone = timm_backbone(f"timm/{name}", STRIDES)
     load_timm(backbone, f"timm/{name}", path)
     for own, value in backbone.state_dict().items():
         assert torch.equal(value, given[own.removeprefix("model.")]), own
@@ -263,14 +306,14 @@ def test_a_file_of_another_network_is_refused(backbone: str, of: str, tmp_path: 
     """Also where all names that both have are of the same shapes: the rest would stay random."""
     save_file(tensors(of) if timm.is_model(of) else changed(tensors("resnet18"), of), tmp_path / "other.safetensors")
     with pytest.raises(RunFailed, match=rf"other\.safetensors: does not fit {backbone}"):
-        load_timm(timm_backbone(backbone), backbone, tmp_path / "other.safetensors")
+        load_timm(timm_backbone(backbone, STRIDES), backbone, tmp_path / "other.safetensors")
 
 
 def test_a_published_file_with_fewer_tensors_is_refused(shipped: Path, tmp_path: Path) -> None:
     short = dict(list(read(shipped).items())[:-1])
     torch.save(short, tmp_path / shipped.name)
     with pytest.raises(RunFailed, match="does not fit timm/tf_efficientnet_lite0"):
-        load_timm(timm_backbone(LITE), LITE, tmp_path / shipped.name)
+        load_timm(timm_backbone(LITE, STRIDES), LITE, tmp_path / shipped.name)
 
 
 def test_weights_of_timms_server_are_downloaded_once_and_then_found(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -291,12 +334,13 @@ def test_weights_of_timms_server_are_downloaded_once_and_then_found(tmp_path: Pa
     load_pretrained(build(model), model)
 
 
-@pytest.mark.parametrize("reason", ["no network", "not known to timm"])
+@pytest.mark.parametrize("reason", ["no network", "timed out", "not known to timm"])
 def test_where_timms_server_cannot_be_reached_the_message_says_what_to_do(
     reason: str, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     def refuse(*given: Any, **options: Any) -> str:
-        raise ConnectionError("no network\nand much more")
+        kind = HTTPError if reason == "timed out" else ConnectionError
+        raise kind(f"{reason}\nand much more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     if reason == "not known to timm":

@@ -43,7 +43,8 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
         for i, logits in _logits(network, data, numbers, job.batch):
             ground_truth = data.full(i) if full else data.label(i)
             if ground_truth is not None:
-                matrix += count(ground_truth.numpy(), _classes(interpolate(logits, ground_truth.shape)))
+                enlarged = interpolate(logits, ground_truth.shape, align_corners=network.align_corners)
+                matrix += count(ground_truth.numpy(), _classes(enlarged))
                 sizes.add(ground_truth.shape)
             if role == "student" and i in pictures:
                 write_bytes(out.predictions / f"{data.names[i]}.png", png_of_label(_classes(logits)))

@@ -12,7 +12,7 @@ from torch import nn
 # Pixels of context that a tile has beyond what is kept of it. The receptive field of the small networks reaches less
 # than 100; that of DeepLab's head alone 192, so that seams are visible at half of this.
 MARGIN = 256
-STRIDE = 16  # pixels from one position of the coarsest features to the next, in any network, or a multiple
+STRIDE = 32  # pixels from one position of the coarsest features to the next, in any network, or a multiple
 LEAST = (3 * MARGIN) ** 2  # pixels of a tile, so that most of it is kept
 
 

@@ -26,7 +26,7 @@ def build(model: Model, seed: int = 0) -> Segmenter:
 def load_pretrained(network: Segmenter, model: Model) -> None:
     """Copy the weights that `model` names into the backbone of a network; a head is left out: it has other classes."""
     if model.network in WITH_BACKBONE:
-        from dacs.models.pyramid import load_timm  # which no other network needs
+        from dacs.models.timm_backbones import load_timm  # which no other network needs
 
         load_timm(network.backbone, model.backbone, weights_file(model))
     else:

@@ -1,15 +1,19 @@
 """DeepLab-v2 on torchvision's ResNets: dilated to output stride 8, with a head that sums dilated 3x3 convolutions.
 
-Chen et al. (2017), as AdaptSegNet and DACS configure it; and on MobileNetV3, for small GPUs.
+Chen et al. (2017), as AdaptSegNet and DACS configure it; on MobileNetV3, for small GPUs; and on networks of timm.
 """
 
 from functools import partial
+from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import mobilenetv3, resnet
 
 from dacs.models.segmenter import NORMALISATION, AtrousPyramid, Segmenter
+from dacs.models.timm_backbones import normalisation_of, timm_backbone
 from dacs.settings import Model
+
+Network = TypeVar("Network", bound=nn.Module)
 
 RESNETS = {18: resnet.resnet18, 50: resnet.resnet50, 101: resnet.resnet101}  # by depth
 
@@ -44,7 +48,25 @@ def deeplab_mobilenet(classes: int, model: Model) -> Segmenter:
     return _initial(Segmenter(backbone, head, NORMALISATION[model.convention]))
 
 
-def _initial(network: Segmenter) -> Segmenter:
+class Last(nn.Module):
+    """The last of several maps."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return maps[-1]
+
+
+def deeplab_timm(classes: int, model: Model) -> Segmenter:
+    """The same head on the network of timm that `model.backbone` names, dilated to output stride 8; corners unaligned.
+
+    On resnet101c this is DeepLab-v2 as DAFormer's code configures it. Raises BadRequest as `timm_backbone` does.
+    """
+    backbone = timm_backbone(model.backbone, (8,), drop_path=model.drop_path, output_stride=8)
+    channels = backbone.feature_info.channels()[-1]
+    head = nn.Sequential(Last(), AtrousPyramid(channels, classes, (6, 12, 18, 24)[: model.aspp_branches]))
+    return Segmenter(backbone, _initial(head), normalisation_of(model.backbone), stride=8)
+
+
+def _initial(network: Network) -> Network:
     """Every convolution from N(0, 0.01); BatchNorm and biases as torch initialises them (authors' code)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -47,7 +47,7 @@ class SmallBackbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         fine = self.quarter(F.relu(self.stem(images)))
         coarse = self.context(self.eighth(fine))
-        coarse = upsample(coarse, (fine.shape[-2], fine.shape[-1])).to(fine.dtype)
+        coarse = upsample(coarse, (fine.shape[-2], fine.shape[-1]), align_corners=True).to(fine.dtype)
         return F.relu(self.detail(fine) + coarse)
 
 

@@ -91,6 +91,7 @@ def _download_from_hub(model: Model) -> Path:
     """Download timm's own weights of a backbone from the Hugging Face hub."""
     import timm
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its HTTP library, whichever it is
 
     folder = Path(model.weights_folder) / model.backbone
     described = timm.get_pretrained_cfg(model.backbone.removeprefix(TIMM))
@@ -98,7 +99,7 @@ def _download_from_hub(model: Model) -> Path:
         if described is None or not described.hf_hub_id:
             raise ValueError("timm names none")
         return Path(hf_hub_download(described.hf_hub_id, HUB_FILE, local_dir=folder))
-    except Exception as error:  # a network, a server or its client can fail in any way
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunFailed(
             f"model.weights: the {IMAGENET} weights of {model.backbone} could not be downloaded ({reason}).\n"
