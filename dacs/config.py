@@ -14,37 +14,46 @@ from pydantic import ValidationError
 from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, nearest
 from dacs.jobs import WORLD, domains_of
-from dacs.methods import method, possible
+from dacs.methods import FEATURE_LOSS, method, possible
 from dacs.models.published import FILES, IMAGENET, NONE, published
 from dacs.networks import WITH_BACKBONE
-from dacs.settings import Adapt, Model, Params, Remap, Scale, Section
+from dacs.settings import TIMM, Adapt, Model, Params, Remap, Scale, Section
+
+SCALES = get_args(Scale)
+BASE = "base"  # in a recipe: another one, which it overrides
 
 
 def load(source: Path | dict[str, Any]) -> Params:
     """Read and check the parameters in `source` (a YAML file, or its content as Snakemake reads it).
 
-    All scales and recipes are checked, not just the chosen ones. Raises BadRequest naming the key, what was found
-    there, what was expected and the nearest valid name.
+    Names and kinds of values are checked in every recipe at every scale; whether they fit together, in the chosen
+    recipe at every scale. Raises BadRequest naming the key, what was found there, what was expected and the nearest
+    valid name.
     """
     content = json.loads(json.dumps(_read(source) if isinstance(source, Path) else source, default=str))
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
     scales, recipes = _blocks(content, "scales", "smoke"), _blocks(content, "recipes", "official-code")
-    _known("scales", scales, get_args(Scale))
+    _known("scales", scales, SCALES)
+    _check_recipes(recipes)
     scale, recipe = content.get("scale"), content.get("recipe")
-    _known("scale", [scale], get_args(Scale))
+    _known("scale", [scale], SCALES)
     _known("recipe", [recipe], tuple(recipes))
 
-    def checked(scale: Any, recipe: Any, where: str = "") -> Params:
-        merged = _override(_override(content, scales.get(scale) or {}), recipes[recipe] or {})
-        return _check({**merged, "scale": scale, "recipe": recipe}, where)
+    def overridden(scale: Any, recipe: Any, where: str = "") -> Params:
+        merged = _override(_override(content, scales.get(scale) or {}), _sections_of(recipes, recipe, scale))
+        return _params({**merged, "scale": scale, "recipe": recipe}, where)
 
-    result = checked(scale, recipe)
+    result = overridden(scale, recipe)
+    _check_fit(result)
     _check_weights(result.model)
-    for other in get_args(Scale):
-        checked(other, recipe, f"scales.{other} (overriding the rest): ")
+    for other in SCALES:
+        where = f"scales.{other} (overriding the rest): "
+        _check_fit(overridden(other, recipe, where), where)
     for other in recipes:
-        checked(scale, other, f"recipes.{other} (overriding the rest): ")
+        overridden(scale, other, f"recipes.{other} (overriding the rest): ")
+        for another in SCALES:
+            overridden(another, other, f"recipes.{other} at scale: {another} (overriding the rest): ")
     return result
 
 
@@ -54,6 +63,33 @@ def _blocks(content: dict[str, Any], key: str, example: str) -> dict[str, Any]:
     if not isinstance(blocks, dict) or not all(isinstance(block or {}, dict) for block in blocks.values()):
         raise BadRequest(f"params.yaml: {key} should hold a block of sections for each of them, such as `{example}:`.")
     return blocks
+
+
+def _check_recipes(recipes: dict[str, Any]) -> None:
+    """Raise BadRequest for an unknown key or base of a recipe, bases in a circle, or a scale without sections."""
+    valid = (*Params.model_fields, BASE, *SCALES)
+    for name, block in recipes.items():
+        _known(f"recipes.{name}", block or {}, valid)
+        for key, value in (block or {}).items():
+            if key == BASE:
+                _known(f"recipes.{name}.{key}", [value], tuple(recipes))
+            elif key in SCALES and not isinstance(value or {}, dict):
+                raise BadRequest(f"params.yaml: recipes.{name}.{key} should hold sections, such as `loop:`.")
+    for name in recipes:
+        chain = [name]
+        while base := (recipes[chain[-1]] or {}).get(BASE):
+            if base in chain:
+                raise BadRequest(f"params.yaml: recipes.{name}.{BASE} leads in a circle: {', '.join([*chain, base])}.")
+            chain.append(base)
+
+
+def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, Any]:
+    """What a recipe overrides at a scale: values of its base, then its own, then those of its block of the scale."""
+    block = recipes[name] or {}
+    own = {key: value for key, value in block.items() if key not in (BASE, *SCALES)}
+    base = _sections_of(recipes, block[BASE], scale) if BASE in block else {}
+    sections: dict[str, Any] = _override(_override(base, own), block.get(scale) or {})
+    return sections
 
 
 def _read(path: Path) -> Any:
@@ -72,7 +108,8 @@ def _override(base: Any, over: Any) -> Any:
     return {**base, **{key: _override(base.get(key), value) for key, value in over.items()}}
 
 
-def _check(content: dict[str, Any], where: str) -> Params:
+def _params(content: dict[str, Any], where: str) -> Params:
+    """The content as typed values. Raises BadRequest for unknown names and values of a wrong kind."""
     _check_data_sets(content, where)
     params: Params = _validate(Params, content, where)
     for name, over in params.methods.items():
@@ -82,18 +119,24 @@ def _check(content: dict[str, Any], where: str) -> Params:
                 f" from equal weights.\nSet adapt.{unequal[0]} for all of them."
             )
         _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{name}.")
+    return params
+
+
+def _check_fit(params: Params, where: str = "") -> None:
+    """Raise BadRequest for values that do not fit together; `where`: the scale, unless it is the chosen one."""
     for fault in (*_faults(params), *_faults_of_domains(params), *_faults_of_tasks(params, chosen=not where)):
         raise BadRequest(f"params.yaml: {where}{fault}")
-    return params
 
 
 def _check_data_sets(content: dict[str, Any], where: str) -> None:
     """Raise BadRequest for a data set that is not known, where its name is a key."""
-    data, remap = content.get("data"), content.get("remap")
+    data, remap, domains = (content.get(key) for key in ("data", "remap", "domains"))
     sources = data.get("sources") if isinstance(data, dict) else None
+    resample = remap.get("resample") if isinstance(remap, dict) else None
     for key, names, valid in (
         ("data.sources", sources, [*DATASETS]),
         ("remap", remap, [*DATASETS, *Remap.model_fields]),
+        ("remap.resample", resample, [*DATASETS, *(domains if isinstance(domains, dict) else ())]),
     ):
         for name in names if isinstance(names, dict) else ():
             if name not in valid:
@@ -115,11 +158,22 @@ def _faults(params: Params) -> Iterator[str]:
     for name in params.runs.methods:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
+        distance = {**adapt.model_dump(), **params.methods.get(name, {})}["feature_distance"]
+        if FEATURE_LOSS in method(name).terms and distance and model.weights == NONE:
+            yield (
+                f"{name} keeps features close to those of pretrained weights, but model.weights is none.\n"
+                f"Name weights, or set methods.{name}.feature_distance to 0."
+            )
     # A file that is named by its path shows its convention itself.
     if not model.weights.endswith(FILES) and model.weights.startswith("caffe_") != (model.convention == "caffe"):
         yield (
             f"model.weights is {model.weights}, but model.convention is {model.convention}.\n"
             "The caffe_ weights need caffe, all others torchvision."
+        )
+    if loop.backbone_lr_factor == "listed" and loop.optimizer != "sgd":
+        yield (
+            f"loop.backbone_lr_factor is listed, but loop.optimizer is {loop.optimizer}: its steps are those of sgd.\n"
+            "Give a number, or set the optimizer to sgd."
         )
     if loop.nesterov and not loop.momentum:
         yield "loop.nesterov is true; it needs a loop.momentum above 0."
@@ -184,7 +238,14 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
 def _check_weights(model: Model) -> None:
     """Raise BadRequest for weights that the chosen network does not have; other scales and recipes have other ones."""
     names = [NONE, *sorted({row.name for row in published() if row.network == model.pretrained_part})]
-    names += [IMAGENET] if model.network in WITH_BACKBONE and IMAGENET not in names else []
+    of_timm = model.pretrained_part.startswith(TIMM)
+    names += [IMAGENET] if of_timm and IMAGENET not in names else []
+    if model.weights == IMAGENET and model.network in WITH_BACKBONE and not of_timm:
+        raise BadRequest(
+            f"params.yaml: model.weights is {IMAGENET}, but the weights of {model.backbone} are under a non-commercial"
+            " licence and are not downloaded.\nName your own file of them, or set model.backbone to"
+            f" {TIMM}{model.backbone.replace('mit', 'pvt_v2')}, whose weights are under Apache-2.0."
+        )
     if model.weights not in names and not model.weights.endswith(FILES):
         raise BadRequest(
             f"params.yaml: model.weights names '{model.weights}', which are not published for {model.pretrained_part}; "
@@ -197,12 +258,12 @@ def _validate(model: type[Section], content: dict[str, Any], where: str) -> Any:
         # Through JSON, where strict kinds still let a list be a pair.
         return model.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        raise BadRequest("\n".join(_message(model, detail, where) for detail in error.errors())) from None
+        raise BadRequest("\n".join(_message(model, content, detail, where) for detail in error.errors())) from None
 
 
-def _message(model: type[Section], detail: Any, where: str) -> str:
+def _message(model: type[Section], content: dict[str, Any], detail: Any, where: str) -> str:
     """One finding of pydantic as a sentence: key, found, expected."""
-    location = [str(part) for part in detail["loc"] if part != "[key]"]  # pydantic's word for a wrong name
+    location = _keys(content, detail)
     key, last = where + ".".join(location), location[-1] if location else ""
     if detail["type"] == "extra_forbidden":
         return f"params.yaml: {key} is not known; {nearest(last, _names_at(model, location[:-1]))}"
@@ -218,6 +279,19 @@ def _message(model: type[Section], detail: Any, where: str) -> str:
     hint = " (write 0.001 or 1.0e-3: YAML takes 1e-3 for text)" if text_for_number else ""
     end = "" if expected.endswith(("?", ".")) else f"{hint}."
     return f"params.yaml: {key} is {found}; {expected}{end}"
+
+
+def _keys(content: Any, detail: Any) -> list[str]:
+    """Where a finding is; pydantic's location also names the kinds that a value may have, and "[key]" for a name."""
+    keys = []
+    for part in detail["loc"]:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            if detail["type"] != "missing":
+                continue
+        keys.append(str(part))
+    return keys
 
 
 def _names_at(model: type[Section], location: list[str]) -> list[str]:

@@ -11,8 +11,8 @@ from dacs.datasets.base import DataSet
 from dacs.datasets.registry import dataset
 from dacs.files import write_text
 from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.methods import START, possible
 from dacs.methods import method as method_row
-from dacs.methods import possible
 from dacs.provenance import canonical, short_digest
 from dacs.settings import (
     Adapt,
@@ -70,8 +70,8 @@ def _remap_job(params: Params, domain: str, method: str) -> RemapJob:
     custom = params.domains.get(domain)
     part = params.data.gta5_frames if params.data.gta5_frames in dataset_of(params, domain).parts else "all"
     size = custom.size if custom else params.remap.sizes[domain]
-    remap = params.remap
-    return RemapJob(domain=domain, size=size, resample=remap.resample, images=remap.images, custom=custom, part=part)
+    resample, images = params.remap.resample_of(domain), params.remap.images
+    return RemapJob(domain=domain, size=size, resample=resample, images=images, custom=custom, part=part)
 
 
 def run_settings(params: Params, domain: str, method: str) -> RunSettings:
@@ -80,7 +80,7 @@ def run_settings(params: Params, domain: str, method: str) -> RunSettings:
     if row.recalibrates:
         return RunSettings(model=params.model, loop=params.loop, adabn=params.adabn)
     if not row.adapts:
-        is_start = method == "source" and params.adapt.init == "source"
+        is_start = method == START and params.adapt.init == "source"
         start = params.train.steps - params.adapt.steps if is_start else None
         train = TrainJob(**params.train.model_dump(), start=start)
         return RunSettings(model=params.model, loop=params.loop, train=train)
@@ -130,7 +130,7 @@ class RunRequest(NamedTuple):
     @property
     def init(self) -> "RunRequest | None":
         """The source-only run whose weights it starts from, if it starts from any."""
-        return self._replace(method="source") if starts_from_source(self.params, self.method) else None
+        return self._replace(method=START) if starts_from_source(self.params, self.method) else None
 
     def prepared(self, ready: Path) -> tuple[PreparedSplit, PreparedDomain]:
         """The labelled split that it learns from, and its target."""

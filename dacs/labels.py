@@ -31,7 +31,7 @@ LABELS = (
     Label("ego vehicle",           1,   255,  None,   False, False, (0, 0, 0)),
     Label("rectification border",  2,   255,  None,   False, False, (0, 0, 0)),
     Label("out of roi",            3,   255,  None,   False, False, (0, 0, 0)),
-    Label("static",                4,   255,  None,   False, False, (20, 20, 20)),
+    Label("static",                4,   255,  None,   False, False, (0, 0, 0)),
     Label("dynamic",               5,   255,    14,   False, False, (111, 74, 0)),     # SYNTHIA: road-work
     Label("ground",                6,   255,  None,   False, False, (81, 0, 81)),
     Label("road",                  7,     0,     3,   True,  True,  (128, 64, 128)),

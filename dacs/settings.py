@@ -52,11 +52,12 @@ NetworkName = Annotated[str, _one_of(NETWORKS)]
 MethodName = Annotated[str, _one_of(METHODS)]
 ClassName = Annotated[str, _one_of(NAMES)]
 ClassOrIgnore = Annotated[str, _one_of((*NAMES, "ignore"))]
-Backbone = Annotated[str, Field(pattern=r"^timm/[a-z0-9_.]+$")]
+Backbone = Annotated[str, Field(pattern=r"^(timm/[a-z0-9_.]+|mit_b[0-5])$")]
 RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
 Text = Annotated[str, Field(min_length=1)]
 TIMM = "timm/"  # before the name of a backbone
 Scale = Literal["demo", "smoke", "paper"]
+Resample = Literal["bicubic", "bilinear", "opencv"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -129,8 +130,12 @@ class World(Section):
 class Remap(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Size] = Field(init=False)
-    resample: Literal["bicubic", "bilinear"]
+    resample: Resample | dict[Name, Resample]
     images: Literal["png", "ppm"]
+
+    def resample_of(self, domain: str) -> Resample:
+        """How frames of a domain are resized: bicubic where `resample` has values by domain, but none for this one."""
+        return self.resample.get(domain, "bicubic") if isinstance(self.resample, dict) else self.resample
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -146,6 +151,8 @@ class Model(Section):
     weights_folder: Text
     convention: Literal["torchvision", "caffe"]
     aspp_branches: Literal[2, 4]
+    head_width: Count
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
     bn_affine: Literal["trained", "frozen"]
 
     @property
@@ -160,13 +167,17 @@ class Loop(Section):
     accumulate: Count
     crop: Size
     flip: bool
+    largest_class: Annotated[float, Field(gt=0, le=1)]
+    source_mean: Literal["labelled", "all"]
     optimizer: Literal["adamw", "sgd"]
     momentum: Share
     nesterov: bool
     weight_decay: NotNegative
+    norm_decay: bool
     poly_power: NotNegative
     warmup: CountOrNone
-    backbone_lr_factor: Positive
+    warmup_ratio: Share
+    backbone_lr_factor: Positive | Literal["listed"]
     head_lr_factor: Positive
     threads: CountOrNone
     workers: CountOrNone
@@ -194,22 +205,35 @@ class Adapt(Section):
     lr: Positive
     init: Literal["source", "backbone"]
     bn_statistics: Literal["live", "frozen", "target"]
+    bn_frames: Count
     pseudo_labels: Literal["teacher", "student"]
     teacher_bn: Literal["running", "batch"]
     ema: Share
+    ema_update: Literal["after", "before"]
     threshold: Share
     pixel_weight: Literal["threshold_uniform", "threshold", "none"]
     lambda_scope: Literal["image", "batch"]
     lambda_counts: Literal["mixed", "target"]
     lambda_applies_to: Literal["all", "target"]
     consistency_weight: NotNegative
+    margins: tuple[Share, Share]
     draw_void: bool
+    draw_classes_of: Literal["image", "batch"]
+    draw_half: Literal["up", "down"]
     cow_sigma: Range
     cow_share: Share
     jitter_probability: Share
     jitter_strength: Share
     blur_probability: Share
     blur_sigma: Range
+    rare_class_sampling: bool
+    rare_class_temperature: Positive
+    rare_class_frame: Share
+    rare_class_crop: Share
+    feature_distance: NotNegative
+    masked_weight: NotNegative
+    mask_block: Count
+    mask_ratio: Share
 
 
 class AdaBN(Section):
@@ -279,7 +303,7 @@ class RemapJob(Section):
 
     domain: Name
     size: Size
-    resample: Literal["bicubic", "bilinear"]
+    resample: Resample
     images: Literal["png", "ppm"]
     custom: CustomDomain | None = None  # its table, where it is a custom domain
     part: Literal["all", "official"] = "all"  # of GTA5's frames

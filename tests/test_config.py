@@ -20,7 +20,6 @@ from dacs.provenance import ROOT
 from dacs.settings import EvaluateJob, Params, Scale, identity
 
 SCALES = get_args(Scale)
-RECIPES = list(tiny.content()["recipes"])
 
 
 def refusal(content: dict[str, Any]) -> str:
@@ -57,14 +56,22 @@ def test_a_scale_overrides_the_rest_key_by_key() -> None:
     assert plain.loop.batch == tiny.content()["loop"]["batch"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_overrides_the_scale_and_changes_nothing_else(recipe: str) -> None:
-    content = tiny.changed("scale", "paper")
-    plain = load(content).model_dump(mode="json")
-    block = content["recipes"][recipe]
-    expected = {name: {**value, **block[name]} if name in block else value for name, value in plain.items()}
-    found = load(tiny.changed("recipe", recipe, content)).model_dump(mode="json")
-    assert found == expected | {"recipe": recipe}
+def test_a_recipe_overrides_its_base_and_a_block_of_a_scale_the_rest_of_it() -> None:
+    recipes = {
+        "a": {"loop": {"batch": 3, "threads": 2}, "paper": {"loop": {"batch": 5}}},
+        "b": {"base": "a", "loop": {"threads": 3}},
+        "c": {"base": "b", "paper": {"loop": {"threads": 4}}},
+    }
+    content = tiny.changed("recipes", recipes | {"none": None})
+    for recipe, scale, expected in (
+        ("a", "demo", (3, 2)),
+        ("a", "paper", (5, 2)),
+        ("b", "paper", (5, 3)),
+        ("c", "smoke", (3, 3)),
+        ("c", "paper", (5, 4)),
+    ):
+        loop = load(content | {"recipe": recipe, "scale": scale}).loop
+        assert (loop.batch, loop.threads) == expected
 
 
 def test_the_paper_scale_is_the_authors_schedule() -> None:
@@ -77,23 +84,8 @@ def test_the_paper_scale_is_the_authors_schedule() -> None:
     assert (model.network, model.bn_affine) == ("deeplab_resnet101", "frozen")
     assert (params.train.bn_statistics, adapt.bn_statistics) == ("live", "live")
     assert (params.remap.sizes["gta5"], params.remap.sizes["cityscapes"]) == ((720, 1280), (512, 1024))
-
-
-def test_the_official_code_is_as_the_authors_have_released_it() -> None:
-    """configUDA.json and what trainUDA.py does, where settings can say it."""
-    params = load(tiny.changed("recipe", "official-code", tiny.changed("scale", "paper")))
-    loop, adapt, model = params.loop, params.adapt, params.model
-    assert (loop.optimizer, loop.momentum, loop.nesterov, loop.weight_decay) == ("sgd", 0.9, False, 5e-4)
-    assert (loop.batch, loop.crop, loop.flip, loop.poly_power, loop.warmup) == (2, (512, 512), False, 0.9, 0)
-    assert (loop.backbone_lr_factor, loop.head_lr_factor) == (3, 10)
-    assert adapt.bn_statistics == "live"
-    assert (adapt.steps, adapt.lr, adapt.init, adapt.ema, adapt.threshold) == (250000, 2.5e-4, "backbone", 0.99, 0.968)
-    assert (adapt.pseudo_labels, adapt.teacher_bn, adapt.pixel_weight) == ("teacher", "batch", "threshold_uniform")
-    assert (adapt.lambda_scope, adapt.lambda_counts, adapt.lambda_applies_to) == ("batch", "target", "target")
-    assert (adapt.draw_void, adapt.consistency_weight) == (True, 1)
-    assert (adapt.jitter_probability, adapt.jitter_strength) == (0.8, 0.25)
-    assert (adapt.blur_probability, adapt.blur_sigma) == (0.5, (0.15, 1.15))
-    assert (model.network, model.aspp_branches, model.bn_affine) == ("deeplab_resnet101", 2, "frozen")
+    resample = {name: params.remap.resample_of(name) for name in DATASETS}
+    assert resample == {"gta5": "bicubic", "synthia": "bicubic", "cityscapes": "bilinear"}
 
 
 def test_the_default_reading_is_the_reviews() -> None:
@@ -136,6 +128,10 @@ def test_every_value_of_params_has_a_comment() -> None:
         ("scales.paper.adpat", {"steps": 2}, "adapt"),
         ("scales.smoke.world.frames.gta", 2, "gta5"),
         ("recipes.batch-4.loop.bacth", 4, "batch"),
+        ("recipes.batch-4.lopp", {}, "loop"),
+        ("recipes.batch-4.papr", {}, "paper"),
+        ("recipes.official-code.paper.loop.nesterof", False, "nesterov"),
+        ("recipes.daformer.base", "dacs-adam", "dacs-adamw"),
         ("scale", "dmeo", "demo"),
         ("recipe", "oficial-code", "official-code"),
         ("runs.tasks", ["gta-cityscapes"], "gta5"),
@@ -147,6 +143,8 @@ def test_every_value_of_params_has_a_comment() -> None:
         ("adapt.pixel_weight", "treshold", "threshold"),
         ("methods.naive.lambda_scope", "images", "image"),
         ("scales.smoke.remap.resample", "bicubik", "bicubic"),
+        ("scales.paper.remap.resample.gta5", "opncv", "opencv"),
+        ("remap.resample", {"gta": "bicubic"}, "gta5"),
     ],
 )
 def test_an_unknown_key_or_value_is_named_with_the_nearest_valid_one(path: str, value: Any, nearest: str) -> None:
@@ -161,10 +159,20 @@ def test_a_value_like_no_valid_one_is_answered_with_all_of_them() -> None:
     assert "valid: 2, 4." in refusal(tiny.changed("model.aspp_branches", 3))
 
 
+def test_a_value_that_may_be_of_two_kinds_is_named_by_its_key_alone() -> None:
+    assert 'loop.backbone_lr_factor is "three"; valid: listed.' in refusal(
+        tiny.changed("loop.backbone_lr_factor", "three")
+    )
+    found = refusal(tiny.changed("remap.resample", {"gta5": "none"}))
+    assert 'remap.resample.gta5 is "none"; valid: bicubic, bilinear, opencv.' in found
+
+
 KINDS = [
     ("loop.batch", (2.5, "2", True, None, [2], 0)),
     ("loop.flip", (1, "yes")),
     ("loop.crop", (96, [96], [96, 96, 3], [96, "96"])),
+    ("loop.backbone_lr_factor", (0.0, "three", None)),
+    ("remap.resample", (None, ["bicubic"])),
     ("train.lr", ("0.1", True, 0.0, -0.1, math.inf, math.nan)),
     ("train.steps", (0,)),
     ("runs.seeds", (0, ["0"], [-1], [], [0, 1, 0])),
@@ -211,6 +219,19 @@ def test_all_findings_are_reported_at_once() -> None:
     assert all(name in message for name in ("loop.bacth", "train.lr", "adapt.ema"))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"paper": {"loop": {"nesterov": 1}}}, "recipes.x at scale: paper .*: loop.nesterov is 1"),
+        ({"smoke": [1]}, "recipes.x.smoke should hold sections"),
+        ({"base": "x"}, "recipes.x.base leads in a circle: x, x"),
+        ({"base": "y"}, "recipes.x.base names 'y'"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_refused_by_the_name_of_its_block(recipe: dict[str, Any], words: str) -> None:
+    assert re.search(words, refusal(tiny.changed("recipes", {"shipped": {}, "x": recipe})))
+
+
 @pytest.mark.parametrize("scales", [5, "demo", [1], {"smoke": 5}, {"smoke": "fast"}, {"smoke": [1]}])
 def test_scales_that_are_no_blocks_are_refused_by_name(scales: Any) -> None:
     assert "scales" in refusal(tiny.changed("scales", scales))
@@ -238,9 +259,24 @@ def test_a_crop_is_compared_with_the_domains_that_are_used() -> None:
     load(tiny.changed("runs.tasks", ["gta5-cityscapes"], small))
 
 
-def test_settings_that_do_not_go_together_are_refused() -> None:
+def test_frames_of_each_domain_are_resized_as_the_table_says_or_all_in_one_way() -> None:
+    fleet = {"train": {"images": "fleet/*.png"}, "size": [512, 1024]}
+    content = tiny.changed("domains", {"fleet": fleet}, tiny.changed("runs.tasks", ["gta5-fleet"]))
+    for resample, expected in (
+        ("opencv", {"gta5": "opencv", "fleet": "opencv"}),
+        ({"fleet": "bilinear"}, {"gta5": "bicubic", "fleet": "bilinear"}),
+        ({"gta5": "bilinear"}, {"gta5": "bilinear", "fleet": "bicubic"}),
+    ):
+        params = load(tiny.changed("remap.resample", resample, content))
+        assert {name: job_of(params, "remap", domain=name).model_dump()["resample"] for name in expected} == expected
+
+
+def test_settings_that_do_not_go_together_are_refused_in_the_chosen_recipe_alone() -> None:
     assert "loop.batch" in refusal(tiny.changed("loop.batch", 1, tiny.changed("runs.methods", ["naive"])))
     assert "nesterov" in refusal(tiny.changed("loop.nesterov", True, tiny.changed("loop.momentum", 0.0)))
+    listed = tiny.changed("recipes.batch-4.loop.backbone_lr_factor", "listed")
+    load(listed)
+    assert "loop.optimizer is adamw" in refusal(tiny.changed("recipe", "batch-4", listed))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -368,6 +404,7 @@ RUNS = ("train", "train oracle", "adapt adabn", *ADAPT)
         ("world.frames.cityscapes_val", 5, ("world cityscapes",)),
         ("remap.synthia", [150, 240], ("remap synthia",)),
         ("remap.resample", "bilinear", tuple(f"remap {domain}" for domain in DATASETS)),
+        ("remap.resample", {"cityscapes": "bilinear"}, ("remap cityscapes",)),  # others: bicubic
         ("evaluate.labels", "full", ("evaluate",)),
         ("figures.frames", 3, ("evaluate", "figures")),
         ("report.title", "Streets", ("report",)),

@@ -22,7 +22,7 @@ from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
 from dacs.locks import working_alone
-from dacs.prepare.pixels import ENCODE, train_ids
+from dacs.prepare.pixels import ENCODE, resize, train_ids
 from dacs.prepare.remap import JOURNAL, remap
 from dacs.settings import RemapJob
 
@@ -90,6 +90,32 @@ def test_prepared_images_agree_with_pillow(resample: str, images: str, tmp_path:
         with Image.open(path) as image:
             slow = image.resize(SIZE[::-1], Image.Resampling[resample.upper()])
         assert np.array_equal(pixels(tmp_path / f"out/train/images/{path.stem}.{images}"), np.asarray(slow))
+
+
+@pytest.mark.parametrize("size", [(20, 30), (16, 24), (40, 70)])
+def test_opencv_resizes_images_bilinearly_without_antialiasing(size: tuple[int, int]) -> None:
+    """Each pixel is at most four of the frame, weighted by their distance from its centre, to a rounding error."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    slow = noise.astype(np.float64)
+    for axis, length in enumerate(size):
+        have = slow.shape[axis]
+        place = ((np.arange(length) + 0.5) * have / length - 0.5).clip(0, have - 1)
+        near, far = (np.take(slow, index.astype(int), axis) for index in (np.floor(place), np.ceil(place)))
+        share = np.expand_dims(place % 1, [other for other in range(3) if other != axis])
+        slow = near * (1 - share) + far * share
+    assert np.abs(resize(noise, size, "opencv") - slow).max() <= 1
+
+
+def test_opencv_takes_labels_from_the_upper_left_corner_of_each_pixel(tmp_path: Path) -> None:
+    written = trees.write_tree("gta5", tmp_path / "raw")
+    prepare("gta5", tmp_path / "raw", tmp_path / "out", resample="opencv")
+    found = sorted((tmp_path / "out/train/labels").iterdir())
+    assert len(found) == len(written) == 3
+    for path in found:
+        (raw,) = (raw for name, raw in written.items() if name.startswith(path.stem))
+        rows, columns = (np.arange(want) * have // want for have, want in zip(raw.shape, SIZE, strict=True))
+        mapped = np.vectorize(DATASETS["gta5"].train_ids.get)(raw[rows][:, columns])
+        assert np.array_equal(pixels(path), mapped)
 
 
 # ---- tables

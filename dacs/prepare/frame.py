@@ -70,7 +70,7 @@ def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]
     made, raw_ids = [pixels.ENCODE[job.images](image)], dict[str, int]()
     if frame.label:
         whole, raw_ids = decode_file(frame.label, contents[1], partial(_read_label, raw, frame, size))
-        label = pixels.nearest(whole, job.size)
+        label = pixels.resize_label(whole, job.size, job.resample)
         made += [pixels.png_of_label(ids) for ids in (label, whole)[: len(frame_job.files) - 1]]
     for path, content in zip(frame_job.files, made, strict=True):
         write_bytes(path, content)

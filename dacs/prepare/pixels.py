@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dacs.labels import palette
+from dacs.settings import Resample
 
 BANDS = 16  # horizontal bands of the statistics, top to bottom
 
@@ -23,14 +24,29 @@ def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
     return np.asarray(cv2.LUT(label, lookup))
 
 
-def resize(image: np.ndarray, size: tuple[int, int], resample: str) -> Image.Image:
-    """RGB at another size (height, width), antialiased as Pillow does it (authors' code)."""
-    return Image.fromarray(image).resize((size[1], size[0]), Image.Resampling[resample.upper()])
+def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Image.Image:
+    """RGB at another size (height, width).
+
+    bicubic, bilinear: antialiased by Pillow, as in DACS's code; opencv: bilinear, not antialiased, as in DAFormer's.
+    """
+    if resample == "opencv":
+        return Image.fromarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+    return Image.fromarray(image).resize(size[::-1], Image.Resampling[resample.upper()])
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:
+    """A label at another size, each pixel taken whole from one of the label.
+
+    From the nearest one; or, with opencv, from that at its upper left corner, up to half a pixel off its image.
+    """
+    if resample == "opencv":
+        return np.asarray(cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST))
+    return nearest(label, size)
 
 
 def nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A label at another size, each pixel taken whole from the nearest one."""
-    return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def png_of_image(image: Image.Image) -> bytes:
