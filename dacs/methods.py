@@ -12,9 +12,12 @@ from dacs.errors import BadRequest, nearest
 
 SOURCE_LOSS = "dacs.training.objectives:SourceCrossEntropy"
 MIXED_LOSS = "dacs.training.objectives:MixedCrossEntropy"
+FEATURE_LOSS = "dacs.training.feature_distance:SourceWithFeatureDistance"
+MASKED_LOSS = "dacs.training.masked:MaskedCrossEntropy"
 TRAIN = "dacs.training.loop:train_run"
 CLASS_MASK = "dacs.adaptation.masks:class_mask"
 SHUFFLED = "dacs.adaptation.sampling:shuffled"
+RARE_CLASSES = "dacs.adaptation.sampling:rare_classes"
 
 
 class Method(NamedTuple):
@@ -47,6 +50,7 @@ class Method(NamedTuple):
         return self.labels == "source" and not self.adapts
 
 
+START = "source"  # the method whose weights others start from
 # fmt: off
 METHODS: dict[str, Method] = {
     "source": Method("source only", "#6e7781", "#9aa4b0",
@@ -69,6 +73,16 @@ METHODS: dict[str, Method] = {
     "dacs": Method("DACS", "#0a58b0", "#6cb0ff",
                    "source images, and half of the classes of a source image pasted on a target image",
                    foreground="source", mask=CLASS_MASK),
+    "daformer": Method("DAFormer", "#7b3fa0", "#c79be8",
+                       "as DACS; rare classes are shown more often, features of things stay close to ImageNet's",
+                       terms=(FEATURE_LOSS, MIXED_LOSS), order=RARE_CLASSES, foreground="source", mask=CLASS_MASK),
+    "mic": Method("MIC", "#b3261e", "#ff8f85",
+                  "as DACS, and target images with masked blocks, with the pseudo-labels of the whole image",
+                  terms=(SOURCE_LOSS, MIXED_LOSS, MASKED_LOSS), foreground="source", mask=CLASS_MASK),
+    "mic_daformer": Method("MIC (DAFormer)", "#5b4bd6", "#a79bff",
+                           "as DAFormer, and target images with masked blocks, as MIC",
+                           terms=(FEATURE_LOSS, MIXED_LOSS, MASKED_LOSS), order=RARE_CLASSES,
+                           foreground="source", mask=CLASS_MASK),
     "oracle": Method("oracle", "#24292f", "#e6edf3",
                      "labelled target images, which adaptation must not use: an upper bound, not a method",
                      labels="target", terms=(SOURCE_LOSS,)),

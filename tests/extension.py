@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Generator, nn
 
 from dacs.adaptation.masks import Mask
-from dacs.adaptation.sampling import Frames, Order
+from dacs.adaptation.sampling import Frames, Order, Pick
 from dacs.datasets.base import DataSet, Layout
 from dacs.datasets.decode import decode_ids
 from dacs.methods import MIXED_LOSS, SOURCE_LOSS, Method
@@ -18,7 +18,7 @@ from dacs.models.segmenter import NORMALISATION, Segmenter
 from dacs.reporting.data import ReportData
 from dacs.reporting.figures import FigureSpec
 from dacs.reporting.style import Plot
-from dacs.settings import Adapt, Model
+from dacs.settings import Adapt, Model, RunSettings
 from dacs.training.objectives import Losses, Networks, StepBatch, Term
 from dacs.types import Labels
 
@@ -42,10 +42,10 @@ class TargetEntropy(Term):
         return {"loss_entropy": loss.detach()}
 
 
-def most_classes_first(frames: Frames, seed: int) -> Order:
+def most_classes_first(frames: Frames, seed: int, settings: RunSettings) -> Order:
     """Show the frames with the most classes first, over and over."""
     ranking = (frames.class_counts() > 0).sum(1).argsort(descending=True, stable=True).tolist()
-    return lambda sample: ranking[sample % len(ranking)]
+    return lambda sample: Pick(ranking[sample % len(ranking)])
 
 
 STRIPES = Method(

@@ -22,7 +22,7 @@ from plain import Reference
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dacs.adaptation.sampling import Frames, Order, seed_of, shuffled
+from dacs.adaptation.sampling import Frames, Order, Pick, seed_of, shuffled
 from dacs.cli import main
 from dacs.errors import Interrupted, RunFailed
 from dacs.jobs import job_file
@@ -640,10 +640,10 @@ class Centre(Term):
         self.centre, self.calls = state["centre"], state["calls"]
 
 
-def fewest_road_pixels(frames: Frames, seed: int) -> Order:
+def fewest_road_pixels(frames: Frames, seed: int, settings: RunSettings) -> Order:
     """Show the one frame with the fewest pixels of road."""
     rarest = int(frames.class_counts()[:, 0].argmin())
-    return lambda sample: rarest
+    return lambda sample: Pick(rarest)
 
 
 @pytest.fixture

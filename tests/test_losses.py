@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dacs.adaptation.losses import confident_share, mixed_loss, pixel_weights, source_loss
+from dacs.adaptation.losses import confident_share, mixed_loss, pixel_weights, pseudo_weights, source_loss
 from dacs.labels import IGNORE
 from dacs.types import LabelledImages
 
@@ -116,3 +116,31 @@ def test_every_choice_makes_a_difference(choice: str) -> None:
     found = [weigh(READINGS[0] | {choice: value}, PASTED)[0] for value in CHOICES[choice]]
     for one, other in itertools.combinations(found, 2):
         assert not torch.allclose(one, other)
+
+
+def test_the_source_loss_over_all_pixels_counts_the_ignored_ones() -> None:
+    counted = (LABELS != IGNORE).double().mean().item()
+    assert source_loss(logits(), LABELS, "all").item() == pytest.approx(counted * source_loss(logits(), LABELS).item())
+
+
+@pytest.mark.parametrize("applies", CHOICES["lambda_applies_to"])
+def test_pseudo_labels_in_the_margins_weigh_nothing_and_pasted_pixels_what_they_did(applies: str) -> None:
+    """Of 4 rows, the first and the last two."""
+    reading = {"lambda_applies_to": applies, "lambda_counts": "target"}
+    plain, share = weigh(reading, PASTED)
+    mixed = labelled(torch.where(PASTED, 1.0, TARGET))
+    adapt = tiny.adapt(threshold=THRESHOLD, margins=[0.25, 0.5], **reading)
+    found, found_share = pixel_weights(mixed, labelled(TARGET), PASTED, adapt)
+    inside = torch.tensor([False, True, False, False])[:, None]
+    assert torch.equal(found, torch.where(PASTED | inside, plain, 0.0))
+    assert torch.equal(found_share, share)
+    alone, _ = pseudo_weights(TARGET, TARGET, adapt)
+    assert torch.equal(alone, torch.where(inside, share[:, None, None].expand_as(TARGET), 0.0))
+
+
+def test_margins_of_daformer_are_15_and_120_of_512_rows() -> None:
+    margins = tiny.params().methods["daformer"]["margins"]
+    confidence = torch.ones(1, 512, 2)
+    weights, _ = pseudo_weights(confidence, confidence, tiny.adapt(margins=margins))
+    rows = weights[0, :, 0].nonzero().flatten()
+    assert (rows[0].item(), rows[-1].item(), len(rows)) == (15, 391, 377)

@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import Generator, Tensor
 
-from dacs.adaptation.masks import MakeMask, class_mask, cow_mask, cut_mask
+from dacs.adaptation.masks import MakeMask, block_mask, class_mask, cow_mask, cut_mask
 from dacs.labels import IGNORE
 from dacs.settings import Adapt
 
@@ -109,3 +109,52 @@ def test_masks_are_functions_of_their_generator_and_leave_torchs_own_alone(make_
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_half_of_an_odd_number_of_classes_is_rounded_up_or_down() -> None:
+    batch = torch.arange(5).reshape(1, 1, 5).expand(20, 2, 5)
+    for half, expected in (("up", 3), ("down", 2)):
+        masks = class_mask(batch, generator(), tiny.adapt(draw_half=half))
+        assert {len(set(label[mask].tolist())) for label, mask in zip(batch, masks, strict=True)} == {expected}
+
+
+def test_classes_of_the_whole_batch_are_drawn_for_each_image_and_those_it_has_are_pasted() -> None:
+    """6 of the 11 of both: of the 6 of the first 6 * 6 / 11 = 3.27 on average, 3 where it is drawn for by itself."""
+    first, second = torch.arange(6), torch.tensor([0, 1, 2, 10, 11, 12])
+    second = torch.cat([second, torch.tensor([13, 14])])
+    batch = torch.stack([torch.cat([first, first[:2]]), second])[:, None]
+    found = {}
+    for of in ("image", "batch"):
+        adapt, pasted = tiny.adapt(draw_classes_of=of), [0, 0]
+        for seed in range(600):
+            masks = class_mask(batch, generator(seed), adapt)
+            pasted = [n + len(set(label[mask].tolist())) for n, label, mask in zip(pasted, batch, masks, strict=True)]
+            assert len(set(batch[0][masks[0]].tolist())) == 3 or of == "batch"
+        found[of] = [number / 600 for number in pasted]
+    assert found["image"] == [3, 4]
+    assert found["batch"] == pytest.approx([36 / 11, 48 / 11], abs=0.15)
+
+
+# ---- blocks (MIC)
+
+
+def test_blocks_are_masked_independently_each_with_the_same_probability() -> None:
+    """The share of the blocks that are kept has the mean and deviation of 16x16 independent draws."""
+    masks = block_mask(torch.zeros(500, 3, 512, 512), generator(), tiny.adapt(mask_block=32, mask_ratio=0.7))
+    blocks = masks.reshape(500, 16, 32, 16, 32).permute(0, 1, 3, 2, 4).flatten(3)
+    assert torch.equal(blocks.all(-1), blocks.any(-1))
+    kept = 1 - blocks[..., 0].double().mean((1, 2))
+    assert kept.mean().item() == pytest.approx(0.3, abs=4 * 0.0286 / 500**0.5)
+    assert kept.std().item() == pytest.approx((0.21 / 256) ** 0.5, rel=0.15)
+
+
+def test_the_grid_of_blocks_is_rounded_and_stretched_and_extremes_mask_nothing_or_all() -> None:
+    images = torch.zeros(3, 3, 45, 70)
+    mask = block_mask(images, generator(), tiny.adapt(mask_block=20))
+    expected = torch.nn.functional.interpolate(
+        (torch.rand(3, 1, 2, 4, generator=generator()) <= 0.7).float(), size=(45, 70), mode="nearest"
+    )
+    assert torch.equal(mask, expected[:, 0].bool())
+    assert not block_mask(images, generator(), tiny.adapt(mask_ratio=0.0)).any()
+    assert block_mask(images, generator(), tiny.adapt(mask_ratio=1.0)).all()
+    assert block_mask(images, generator(), tiny.adapt(mask_block=500)).shape == (3, 45, 70)

@@ -10,7 +10,7 @@ from torch import nn
 from dacs.models.build import build
 from dacs.training.checkpoint import State
 from dacs.training.loop import initial_state
-from dacs.training.schedule import rate, set_rate
+from dacs.training.schedule import ListedSGD, rate, set_rate
 
 
 def start(method: str = "source", **changes: Any) -> State:
@@ -24,17 +24,28 @@ def ids(weights: Any) -> set[int]:
 
 @pytest.mark.parametrize("step", [0, 1, 5_000, 125_000, 249_999])
 def test_the_rate_falls_as_the_authors_polynomial(step: int) -> None:
-    lr = 2.5e-4 * rate(step, steps=250_000, power=0.9, warmup=0)
+    lr = 2.5e-4 * rate(step, steps=250_000, power=0.9, warmup=0, warmup_ratio=0.0)
     assert lr == pytest.approx(2.5e-4 * (1 - step / 250_000) ** 0.9, rel=1e-12)
 
 
 def test_the_rate_rises_linearly_and_falls_ever_after() -> None:
-    rates = [rate(step, steps=100, power=1.0, warmup=9) for step in range(100)]
+    rates = [rate(step, steps=100, power=1.0, warmup=9, warmup_ratio=0.1) for step in range(100)]
     assert [value / (1 - step / 100) for step, value in enumerate(rates[:10])] == pytest.approx(
         [(step + 1) / 10 for step in range(10)]
     )
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert all(0 < value <= 1 for value in rates)
+
+
+@pytest.mark.parametrize(
+    ("step", "lr"),
+    [
+        *((0, 6.0e-11), (1, 4.005896e-08), (750, 2.943753e-05), (1499, 5.7713e-05)),
+        *((1500, 5.775e-05), (20_000, 3.0e-05), (39_999, 1.5e-09)),
+    ],
+)
+def test_the_rate_of_the_encoder_is_that_of_daformers_code(step: int, lr: float) -> None:
+    assert 6e-5 * rate(step, steps=40_000, power=1.0, warmup=1500, warmup_ratio=1e-6) == pytest.approx(lr, rel=1e-6)
 
 
 def test_the_rate_starts_anew_where_adaptation_starts_from_the_weights() -> None:
@@ -116,3 +127,60 @@ def test_channels_last_is_the_layout_of_both_networks() -> None:
         weights = [weight for weight in network.parameters() if weight.dim() == 4 and min(weight.shape[1:]) > 1]
         layout = {weight.is_contiguous(memory_format=torch.channels_last) for weight in weights}
         assert layout == {network is state.student or network is state.teacher.network}
+
+
+def test_weights_of_norms_are_decayed_or_not() -> None:
+    """PVT v2 names them as MiT does; those of the head decay in any case (DAFormer's code)."""
+    # In each of 3 stages 3 norms in both blocks, one after the embedding, one at the end; 2 tensors each.
+    for norm_decay, without in ((True, 0), (False, 48)):
+        changes = {"network": "pyramid", "backbone": "timm/pvt_v2_b0", "norm_decay": norm_decay, "weight_decay": 0.01}
+        state = start(optimizer="adamw", **changes)
+        decayed, free = ([group for group in state.optimizer.param_groups if bool(group["weight_decay"]) == decays]
+                         for decays in (True, False))  # fmt: skip
+        assert sum(len(group["params"]) for group in free) == without
+        named = {id(weight): name for name, weight in state.student.backbone.named_parameters()}
+        assert all("norm" in named[id(weight)] for group in free for weight in group["params"])
+        assert ids(state.student.head.parameters()) <= ids(weight for group in decayed for weight in group["params"])
+
+
+def test_listed_weights_move_as_by_the_authors_optimizer() -> None:
+    """Against the loop of that torch version over a list in which weights stand 1, 3 or 4 times, written out."""
+    changes = {"network": "deeplab_resnet50", "bn_affine": "frozen", "optimizer": "sgd", "weight_decay": 0.0005}
+    state = start(backbone_lr_factor="listed", lr=0.01, momentum=0.9, nesterov=False, **changes)
+    backbone = dict(state.student.backbone.named_parameters())
+    chosen = {"0.weight": 1, "4.1.conv2.weight": 3, "5.0.conv1.weight": 3, "4.0.downsample.0.weight": 4}
+    listings = {
+        name: group["listings"]
+        for group in state.optimizer.param_groups
+        for weight in group["params"]
+        for name in chosen
+        if weight is backbone[name]
+    }
+    assert listings == chosen
+    # 53 convolutions of a ResNet-50: the first, 4 at the shortcuts, 3 in each of 16 blocks.
+    assert sorted(len(group["params"]) for group in state.optimizer.param_groups) == [1, 4, 8, 48]
+    expected = {name: backbone[name].detach().double().clone() for name in chosen}
+    momentum = {name: torch.zeros_like(value) for name, value in expected.items()}
+    for step in range(3):
+        for name, weight in backbone.items():
+            weight.grad = torch.full_like(weight, 0.5 + step) if name in chosen else None
+        state.optimizer.step()
+        for name, times in chosen.items():
+            for _ in range(times):
+                momentum[name] = 0.9 * momentum[name] + (0.5 + step) + 0.0005 * expected[name]
+                expected[name] -= 0.01 * momentum[name]
+    for name, value in expected.items():
+        assert torch.allclose(backbone[name].double(), value, atol=1e-6, rtol=1e-5)
+
+
+def test_one_step_of_three_listings_has_the_closed_form_of_the_reference() -> None:
+    """p' = p - lr (2.439 b + 5.61 g) of a momentum b and a gradient g without decay; b' = 0.729 b + 2.71 g."""
+    weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = ListedSGD([{"params": [weight], "listings": 3}], lr=1.0, momentum=0.9)
+    weight.grad = torch.full_like(weight, 2.0)
+    optimizer.step()
+    assert weight.item() == pytest.approx(-5.61 * 2)
+    momentum, before = 2.71 * 2, weight.item()
+    weight.grad = torch.full_like(weight, -1.0)
+    optimizer.step()
+    assert weight.item() == pytest.approx(before - (2.439 * momentum + 5.61 * -1.0))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dacs.adaptation.sampling import Order, epoch_order, seed_of, shuffled
+from dacs.adaptation.sampling import Order, Pick, epoch_order, seed_of, shuffled
 from dacs.errors import BadRequest
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
@@ -74,7 +74,7 @@ def test_samples_are_crops_of_the_files_of_their_frames(
     assert {(batch.images.dtype, batch.labels.dtype) for batch in found} == {(torch.float32, torch.int64)}
     samples = [sample for batch in found for sample in zip(*batch, strict=True)]
     for k, (image, label) in enumerate(samples):
-        view = view_of(3, k, order(k), size=SIZE, crop=crop, flip=flip)
+        view = view_of(3, k, order(k).frame, size=SIZE, crop=crop, flip=flip)
         box = (view.left, view.top, view.left + crop[1], view.top + crop[0])
         files = [Image.open(folder / f"{view.frame}{end}.png").crop(box) for end in ("", "_label")]
         if view.flip:
@@ -115,8 +115,8 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     assert len({epoch_order(seed, epoch, 50) for seed in range(5) for epoch in range(5)}) == 25
 
 
-def backwards(sample: int) -> int:
-    return FRAMES - 1 - sample % FRAMES
+def backwards(sample: int) -> Pick:
+    return Pick(FRAMES - 1 - sample % FRAMES)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -168,9 +168,11 @@ def test_two_workers_read_what_none_does(memory: int, folder: Path, split: Split
 CRASH = """
 import pathlib, sys
 from dacs.layout import PreparedSplit
+from dacs.adaptation import sampling
 from dacs.loading import stream
 stream.GRACE, split = 1, stream.Split(PreparedSplit(pathlib.Path(sys.argv[1])))
-batches = stream.batches(stream.Crops(split, lambda sample: 0, seed=0, batch=2, crop=(5, 8)), 0, workers=1)
+crops = stream.Crops(split, lambda sample: sampling.Pick(0), seed=0, batch=2, crop=(5, 8))
+batches = stream.batches(crops, 0, workers=1)
 next(batches)
 raise ValueError("a bug")
 """

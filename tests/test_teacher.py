@@ -5,6 +5,7 @@ import copy
 import pytest
 import tiny
 import torch
+from timm.layers import DropPath
 from torch import Generator, Tensor, nn
 
 from dacs.adaptation.teacher import Teacher, pseudo_label
@@ -117,3 +118,29 @@ def test_the_mode_of_the_teacher_is_its_setting_whatever_the_students(batch_norm
         teacher = Teacher(student().train(of_student), ema=0.9, batch_norm=batch_norm)
         teacher.update(student().train(), 5)
         assert teacher.network.training == training
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "batch"])
+def test_dropout_of_the_teacher_is_off(batch_norm: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), DropPath(0.5), nn.Dropout2d(0.5)).double()
+    teacher = Teacher(network.train(), ema=0.9, batch_norm=batch_norm)
+    found = [pseudo_label(teacher.network, images()).confidence for _ in range(2)]
+    assert torch.equal(*found)
+    assert not torch.equal(*(network(images()) for _ in range(2)))
+
+
+@pytest.mark.parametrize(("moves", "expected"), [("before", 0 + 1 + 4 + 9 + 16), ("after", 1 + 4 + 9 + 16 + 25)])
+def test_until_the_cap_the_teacher_is_the_mean_of_the_students_before_or_after_each_step(
+    moves: str, expected: int
+) -> None:
+    """A student of one weight that is the square of the number of steps done (DAFormer's code, or that of DACS)."""
+    network = nn.Linear(1, 1, bias=False).double()
+    teacher = Teacher(network, ema=0.999, batch_norm="running")
+    for step in range(5):
+        nn.init.constant_(network.weight, float(step**2))
+        if moves == "before":
+            teacher.update(network, step)
+        nn.init.constant_(network.weight, float((step + 1) ** 2))
+        if moves == "after":
+            teacher.update(network, step)
+    assert teacher.network.weight.item() == pytest.approx(expected / 5)

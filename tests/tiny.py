@@ -33,6 +33,7 @@ LOOP: dict[str, Any] = {
     "batch": 2,
     "crop": [32, 32],
     "warmup": 1,
+    "warmup_ratio": 0.5,
     "backbone_lr_factor": 1,
     "channels_last": False,
     "log_every": 2,
@@ -42,7 +43,7 @@ LOOP: dict[str, Any] = {
     "device": "cpu",
 }
 MODEL = {"network": "small", "weights": "none"}
-ADAPT = {"steps": STEPS, "init": "backbone", "bn_statistics": "live"}
+ADAPT = {"steps": STEPS, "init": "backbone", "bn_statistics": "live", "feature_distance": 0}  # no pretrained weights
 TRAIN = {"steps": STEPS, "bn_statistics": "live", "start": None}  # no adaptation starts from it
 LAX = {"strict": False}  # a list may stand for a pair
 

@@ -15,13 +15,13 @@ from dacs.types import Confidence, LabelledImages, Labels, Logits
 Weights = Float[Tensor, "batch height width"]  # in [0, 1]
 
 
-def source_loss(logits: Logits, labels: Labels) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the pixels that have a label; 0 where none has.
+def source_loss(logits: Logits, labels: Labels, over: Literal["labelled", "all"] = "labelled") -> Float[Tensor, ""]:
+    """Mean cross-entropy over the pixels that have a label, 0 where none has; or over all pixels (DAFormer's code).
 
     Summed here, since the sum built into torch's loss adds in no fixed order on a GPU.
     """
-    counted = (labels != IGNORE).sum().clamp_min(1)
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum() / counted
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return losses.mean() if over == "all" else losses.sum() / (labels != IGNORE).sum().clamp_min(1)
 
 
 def mixed_loss(logits: Logits, labels: Labels, weights: Weights) -> Float[Tensor, ""]:
@@ -47,17 +47,36 @@ def pixel_weights(
 
     λ counts the confident pixels of the mixed image (pasted source pixels are certain: the review's reading) or of the
     target before mixing (the authors' code). It weighs all pixels (paper, review) or only those with pseudo-labels
-    (authors' code); `ground_truth` marks the others, pasted from a labelled source. Instead of λ, `threshold` weighs
-    each pixel by its own confidence, 0 or 1, and `none` weighs all by 1.
+    (authors' code); `ground_truth` marks the others, pasted from a labelled source.
     """
     counted = mixed if adapt.lambda_counts == "mixed" else target
-    share = confident_share(counted.confidence, threshold=adapt.threshold, scope=adapt.lambda_scope)
-    if adapt.pixel_weight == "threshold_uniform":
-        weights = share[:, None, None].expand_as(mixed.confidence)
-    elif adapt.pixel_weight == "threshold":
-        weights = (mixed.confidence >= adapt.threshold).to(mixed.confidence.dtype)
-    else:
-        weights = torch.ones_like(mixed.confidence)
+    weights, share = pseudo_weights(mixed.confidence, counted.confidence, adapt, ground_truth)
     if adapt.lambda_applies_to == "target":
         weights = torch.where(ground_truth, torch.ones_like(weights), weights)
+    return weights, share
+
+
+def pseudo_weights(
+    confidence: Confidence, counted: Confidence, adapt: Adapt, ground_truth: Mask | None = None
+) -> tuple[Weights, Float[Tensor, " batch"]]:
+    """The weight of each pixel of pseudo-labels, and λ of each image, the confident share of `counted`.
+
+    Instead of λ, `threshold` weighs each pixel by its own confidence, 0 or 1, and `none` weighs all by 1. In the rows
+    of `adapt.margins`, at top and bottom, weights are 0 but for the ground truth: a teacher sees too little context
+    there (DAFormer's code).
+    """
+    share = confident_share(counted, threshold=adapt.threshold, scope=adapt.lambda_scope)
+    if adapt.pixel_weight == "threshold_uniform":
+        weights = share[:, None, None].expand_as(confidence)
+    elif adapt.pixel_weight == "threshold":
+        weights = (confidence >= adapt.threshold).to(confidence.dtype)
+    else:
+        weights = torch.ones_like(confidence)
+    if any(adapt.margins):
+        height = confidence.shape[1]
+        top, bottom = (round(margin * height) for margin in adapt.margins)
+        rows = torch.arange(height, device=confidence.device)[:, None]
+        outside = (rows < top) | (rows >= height - bottom)
+        outside = outside if ground_truth is None else outside & ~ground_truth
+        weights = weights.masked_fill(outside, 0)
     return weights, share

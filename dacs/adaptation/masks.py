@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from dacs.adaptation.augment import gaussian_blur, to_device_async
 from dacs.labels import IGNORE
 from dacs.settings import Adapt
-from dacs.types import Labels
+from dacs.types import Images, Labels
 
 Mask = Bool[Tensor, "batch height width"]  # True: pasted
 MakeMask = Callable[[Labels, Generator, Adapt], Mask]  # from the labels of the image that is pasted
@@ -26,23 +26,28 @@ def empty_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
 
 
 def class_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
-    """All pixels of half of the classes of each image, rounded up (ClassMix, as DACS draws it).
+    """All pixels of half of the classes of each image (ClassMix, as DACS draws it).
 
-    The classes of an image are drawn from that image alone. With `adapt.draw_void`, ignored pixels (255) count as one
-    more class, as in the authors' code; without, they are never pasted. An image of one class is pasted whole.
+    The classes are drawn for each image, from its own or, as in DAFormer's code, from those of the whole batch. Half
+    of an odd number is rounded up, or down as ClassMix does. With `adapt.draw_void`, ignored pixels (255) count as one
+    more class, as in the authors' code; without, they are never pasted. Rounded up, an image of one class is pasted
+    whole.
     """
-    return torch.stack([_half_of_classes(label, generator, adapt.draw_void) for label in labels])
+    drawn_from = labels if adapt.draw_classes_of == "image" else labels.flatten().expand(len(labels), -1)
+    return torch.stack(
+        [_half_of(classes, generator, adapt)[label] for label, classes in zip(labels, drawn_from, strict=True)]
+    )
 
 
-def _half_of_classes(label: Tensor, generator: Generator, draw_void: bool) -> Tensor:
+def _half_of(label: Tensor, generator: Generator, adapt: Adapt) -> Tensor:
+    """Which of the 256 values are drawn: half of those of a label."""
     # All on fixed shapes, so that the host never waits for a GPU.
     present = torch.zeros(256, dtype=torch.bool, device=label.device).index_fill_(0, label.flatten(), True)
-    if not draw_void:
+    if not adapt.draw_void:
         present[IGNORE] = False
     keys = to_device_async(torch.rand(256, generator=generator), label.device).masked_fill(~present, 2.0)
     rank = keys.argsort().argsort()  # a random order in which present classes come first
-    half = (present.sum() + 1) // 2
-    return (rank < half)[label]
+    return rank < (present.sum() + (adapt.draw_half == "up")) // 2
 
 
 def cut_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
@@ -65,6 +70,18 @@ def cow_mask(labels: Labels, generator: Generator, adapt: Adapt) -> Mask:
     `adapt.cow_sigma`: lowest and highest width of the blur in pixels; its logarithm is uniform for each image.
     """
     return torch.stack([_regions(label, generator, adapt.cow_sigma, adapt.cow_share) for label in labels])
+
+
+def block_mask(images: Images, generator: Generator, adapt: Adapt) -> Mask:
+    """The pixels of blocks of `adapt.mask_block`, each chosen with probability `adapt.mask_ratio` (MIC, equation 3).
+
+    The grid has round(length / block) blocks along an axis, stretched to the image by nearest neighbour.
+    """
+    batch, _, height, width = images.shape
+    grid = [max(1, round(length / adapt.mask_block)) for length in (height, width)]
+    chosen = torch.rand(batch, *grid, generator=generator) <= adapt.mask_ratio
+    down, across = (torch.arange(have) * want // have for have, want in zip((height, width), grid, strict=True))
+    return to_device_async(chosen[:, down][:, :, across], images.device)
 
 
 def _regions(label: Tensor, generator: Generator, sigma: tuple[float, float], share: float) -> Tensor:

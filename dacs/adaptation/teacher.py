@@ -14,12 +14,16 @@ class Teacher:
     """An exponential moving average of a student's weights (mean teacher; review, section 4.2).
 
     `batch_norm`: "running" keeps the network in evaluation mode, so its statistics are an average of the student's
-    (the review); "batch" leaves it in training mode, so each batch is normalised by itself (the authors' code).
+    (the review); "batch" leaves it in training mode, so each batch is normalised by itself (the authors' code). Dropout
+    and stochastic depth are off in both.
     """
 
     def __init__(self, student: nn.Module, *, ema: float, batch_norm: Literal["running", "batch"]) -> None:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train(batch_norm == "batch")
+        for module in self.network.modules():
+            if "Drop" in type(module).__name__:  # torch's dropouts, timm's DropPath
+                module.eval()
         self.ema = ema
         self._source: nn.Module | None = None
 

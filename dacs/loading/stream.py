@@ -7,6 +7,7 @@ any number of loader workers gives the same ones.
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dacs.adaptation.sampling import Order, seed_of
+from dacs.labels import IGNORE
 from dacs.loading.split import Split
 
+TRIES = 10  # times that a crop is drawn anew (DAFormer's code)
 GRACE = 300  # seconds that a worker has after SIGTERM: longer than any step takes
 
 
@@ -38,13 +41,20 @@ class View(NamedTuple):
 
 
 def view_of(
-    seed: int, sample: int, frame: int, *, size: tuple[int, int], crop: tuple[int, int], flip: bool = False
+    seed: int,
+    sample: int,
+    frame: int,
+    *,
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    flip: bool = False,
+    tries: int = 0,
 ) -> View:
     """The position of a sample's crop of (height, width) in its frame, and whether it is mirrored.
 
-    The mirror is always drawn, so that switching it on moves no crop.
+    The mirror is always drawn, so that switching it on moves no crop. `tries` counts the crops drawn before this one.
     """
-    generator = torch.Generator().manual_seed(seed_of(seed, "crop", sample))
+    generator = torch.Generator().manual_seed(seed_of(seed, "crop", sample, *[tries] * (tries > 0)))
     room = size[0] - crop[0] + 1, size[1] - crop[1] + 1
     top, left, mirrored = (int(torch.randint(high, (), generator=generator)) for high in (*room, 2))
     return View(frame, top, left, flip and bool(mirrored))
@@ -60,6 +70,7 @@ class Crops(Dataset[Batch]):
     batch: int  # crops of this process
     crop: tuple[int, int]  # height, width
     flip: bool = False
+    largest_class: float = 1  # a labelled crop of which one class has this share or more is drawn anew; 1: none is
     rank: int = 0  # of this process
     world: int = 1  # processes
 
@@ -74,7 +85,30 @@ class Crops(Dataset[Batch]):
         return Batch(images.to(torch.float32) / 255, torch.stack(labels).to(torch.int64) if labels else None)
 
     def _view(self, sample: int) -> View:
-        return view_of(self.seed, sample, self.order(sample), size=self.split.size, crop=self.crop, flip=self.flip)
+        pick = self.order(sample)
+        for outer in range(TRIES + 1):
+            view = self._varied_view(sample, pick.frame, outer * (TRIES + 1))
+            if pick.wanted is None or self._pixels(view)[pick.wanted] > pick.more_than:
+                break
+        return view
+
+    def _varied_view(self, sample: int, frame: int, tries: int) -> View:
+        """A crop that is not nearly all of one class, if one is found: the rule of DAFormer's source crops."""
+        draw = partial(view_of, self.seed, sample, frame, size=self.split.size, crop=self.crop, flip=self.flip)
+        for inner in range(TRIES + 1):
+            view = draw(tries=tries + inner)
+            if self.largest_class == 1:
+                break
+            pixels = self._pixels(view)
+            if pixels.max() < self.largest_class * pixels.sum():
+                break
+        return view
+
+    def _pixels(self, view: View) -> Int64[Tensor, " values"]:
+        """Pixels of each class in a labelled crop."""
+        label = self.split.label(view.frame)
+        assert label is not None
+        return torch.bincount(self._cut(label, view).flatten(), minlength=IGNORE)[:IGNORE]
 
     def _cut(self, pixels: UInt8[Tensor, "*channels height width"], view: View) -> UInt8[Tensor, "*channels h w"]:
         cut = pixels[..., view.top : view.top + self.crop[0], view.left : view.left + self.crop[1]]

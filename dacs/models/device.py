@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,19 +51,26 @@ class Forward:
         self.network, self.precision = network, precision
         self._logits: Callable[[Images], Logits] = torch.compile(network) if compiled else network
         self._features: Callable[[Images], Tensor] = getattr(network, "features", network)
+        both = getattr(network, "logits_and_features", network)
+        self._both: Callable[[Images], tuple[Logits, Tensor]] = torch.compile(both) if compiled else both
 
     def __call__(self, images: Images) -> Logits:
         return self._run(self._logits, images)
 
     def features(self, images: Images) -> Tensor:
-        """Features of the backbone."""
+        """The coarsest features of the backbone."""
         return self._run(self._features, images)
 
-    def _run(self, function: Callable[[Images], Tensor], images: Images) -> Tensor:
+    def with_features(self, images: Images) -> tuple[Logits, Tensor]:
+        """Logits and features, of one forward pass."""
+        return self._run(self._both, images)
+
+    def _run(self, function: Callable[[Images], Any], images: Images) -> Any:
         if self.precision != "bf16":
             return function(images)
         with torch.autocast(images.device.type, torch.bfloat16):
-            return function(images).to(images.dtype)
+            found = function(images)
+        return found.to(images.dtype) if isinstance(found, Tensor) else tuple(each.to(images.dtype) for each in found)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dacs.loading.split import Split
 from dacs.models.build import build
 from dacs.models.device import describe, device_for, set_numerics
 from dacs.models.statistics import re_estimate
-from dacs.training.loop import write_weights
+from dacs.training.checkpoint import write_weights
 from dacs.training.run import Run
 
 
@@ -27,7 +27,7 @@ def adabn(folder: RunDir, run: Run, key: str) -> str:
     for source, out in ((run.init.weights, folder.weights), (run.init.teacher, folder.teacher)):
         network = build(run.settings.model)
         network.load_state_dict(load_file(source))
-        found = re_estimate(network.to(device), images)
+        found = re_estimate(network.to(device).eval(), images)
         write_weights(out, network)
     write_text(folder.log, f"step,images,layers\n0,{len(images) if found else 0},{found}\n")
     return describe(device)

@@ -30,7 +30,9 @@ def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[St
 def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str) -> Iterator[Batch]:
     """Crops of a split without end; the same wherever its folder is."""
     loop, split, seed = run.settings.loop, Split(prepared), seed_of(run.seed, role)
-    crops = Crops(split, resolve_name(order)(split, seed), seed, loop.batch, loop.crop, loop.flip)
+    largest = loop.largest_class if split.labelled else 1
+    order_of = resolve_name(order)(split, seed, run.settings)
+    crops = Crops(split, order_of, seed, loop.batch, loop.crop, loop.flip, largest)
     return batches(crops, first, loop.workers)
 
 

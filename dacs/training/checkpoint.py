@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
 
 from dacs.adaptation.teacher import Teacher
 from dacs.errors import RunFailed
@@ -78,3 +79,8 @@ def resume(state: State, path: Path, key: str) -> None:
 
 def _on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write the tensors of a network as a safetensors file."""
+    write_bytes(path, to_bytes({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
-from torch import nn
 
 from dacs.adaptation.sampling import seed_of
 from dacs.adaptation.teacher import Teacher
 from dacs.errors import Interrupted
-from dacs.files import write_bytes, write_text
+from dacs.files import write_text
 from dacs.layout import RunDir
 from dacs.loading.split import Split
 from dacs.models.build import build, load_pretrained
@@ -21,7 +18,7 @@ from dacs.models.published import NONE
 from dacs.models.statistics import re_estimate
 from dacs.training import checkpoint
 from dacs.training.batches import step_batches
-from dacs.training.checkpoint import State
+from dacs.training.checkpoint import State, write_weights
 from dacs.training.log import as_csv, by_name, check_finite, next_row
 from dacs.training.monitor import Monitor
 from dacs.training.objectives import Losses, Networks, StepBatch, terms_of
@@ -29,7 +26,6 @@ from dacs.training.progress import Progress, stop_signals
 from dacs.training.run import Run
 from dacs.training.schedule import optimizer_for, set_rate
 
-ESTIMATED = 200  # unlabelled target images that the first statistics of `bn_statistics: target` are estimated on
 MEMORY_ADVICE = (
     "In params.yaml set loop.precision: bf16, half of loop.batch with twice loop.accumulate, or a smaller crop."
 )
@@ -44,17 +40,23 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     loop, steps = run.settings.loop, run.settings.schedule.steps
     device = device_for(loop.device)
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
-    state = initial_state(run, device)
+    state = initial_state(run, device, resumed=folder.checkpoint.exists())
     checkpoint.resume(state, folder.checkpoint, key)
     networks, batches = networks_of(state, run), step_batches(run, state.step, device)
-    monitor = Monitor(run)
+    monitor, adapt = Monitor(run), run.settings.adapt
+    moves_before = adapt is not None and adapt.ema_update == "before"
     with stop_signals() as stopped, Progress(state.step, run) as progress:
         while state.step < steps:
+            # Dropout and stochastic depth draw from torch's own generator.
+            torch.manual_seed(seed_of(run.seed, "dropout", state.step))
             set_rate(state.optimizer, state.step, run.settings)
+            if moves_before:
+                state.teacher.update(state.student, state.step)
             state.optimizer.zero_grad()
             state.pending.append(backward(state, networks, batches, loop.accumulate))
             state.optimizer.step()
-            state.teacher.update(state.student, state.step)
+            if not moves_before:
+                state.teacher.update(state.student, state.step)
             state.step += 1
             if state.step == run.settings.start:
                 write_weights(folder.start, state.student)
@@ -79,8 +81,11 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     return describe(device)
 
 
-def initial_state(run: Run, device: torch.device) -> State:
-    """The state before the first step: initial weights, and a teacher equal to the student."""
+def initial_state(run: Run, device: torch.device, *, resumed: bool = False) -> State:
+    """The state before the first step: initial weights, and a teacher equal to the student.
+
+    What a checkpoint replaces anyway is not estimated for a `resumed` run.
+    """
     settings, adapt, model = run.settings, run.settings.adapt, run.settings.model
     student = build(model, seed_of(run.seed, "weights"))
     if run.init is not None:
@@ -89,8 +94,8 @@ def initial_state(run: Run, device: torch.device) -> State:
         load_pretrained(student, model)
     student.frozen_statistics = settings.schedule.bn_statistics != "live"
     student.to(device)
-    if adapt and adapt.bn_statistics == "target":
-        re_estimate(student, Split(run.target.train).spread_images(ESTIMATED))
+    if adapt and adapt.bn_statistics == "target" and not resumed:
+        re_estimate(student.eval(), Split(run.target.train).spread_images(adapt.bn_frames))
     student.train()
     if settings.loop.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -103,7 +108,8 @@ def initial_state(run: Run, device: torch.device) -> State:
 def networks_of(state: State, run: Run) -> Networks:
     """The forward passes of student and teacher; compiled ones share the weights of the state."""
     loop, both = run.settings.loop, (state.student, state.teacher.network)
-    return Networks(*(Forward(network, loop.precision, compiled=loop.compile) for network in both))
+    student, teacher = (Forward(network, loop.precision, compiled=loop.compile) for network in both)
+    return Networks(student, teacher)
 
 
 def backward(state: State, networks: Networks, batches: Iterator[StepBatch], accumulate: int) -> Losses:
@@ -123,8 +129,3 @@ def save_results(state: State, folder: RunDir) -> None:
     write_text(folder.log, as_csv(state.rows))
     for network, path in ((state.student, folder.weights), (state.teacher.network, folder.teacher)):
         write_weights(path, network)
-
-
-def write_weights(path: Path, network: nn.Module) -> None:
-    """Write the tensors of a network as a safetensors file."""
-    write_bytes(path, to_bytes({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))

@@ -4,6 +4,7 @@ A term is named in the row of a method (`dacs.methods`) and called in order. Gra
 weights have, so that a step may be accumulated over several batches. Nothing here waits for the device.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import NamedTuple
@@ -27,11 +28,19 @@ from dacs.types import Images, LabelledImages
 Losses = dict[str, Tensor]  # scalars on their device; read only when a row of log.csv is due
 
 
-class Networks(NamedTuple):
+@dataclass
+class Networks:
     """The forward passes of the student and its teacher."""
 
     student: Forward
     teacher: Forward
+    _latest: LabelledImages | None = None
+
+    def pseudo_labels(self, images: Images) -> LabelledImages:
+        """The teacher's labels of a batch; made once, for every term that asks for them."""
+        if self._latest is None or self._latest.images is not images:
+            self._latest = pseudo_label(self.teacher, images)
+        return self._latest
 
 
 class StepBatch(NamedTuple):
@@ -79,7 +88,7 @@ class SourceCrossEntropy(Term):
     def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
         images, labels = batch.source
         assert labels is not None
-        loss = batch.share * source_loss(networks.student(images), labels)
+        loss = batch.share * source_loss(networks.student(images), labels, self.settings.loop.source_mean)
         loss.backward()
         return {"loss_source": loss.detach()}
 
@@ -100,7 +109,7 @@ class MixedCrossEntropy(Term):
         source = LabelledImages(images, labels, torch.ones_like(images[:, 0]))
         if self.adapt.bn_statistics == "target":
             track(networks.student.network, networks.student, batch.target)
-        target = pseudo_label(networks.teacher, batch.target)
+        target = networks.pseudo_labels(batch.target)
         mixed, mask, ground_truth = mix(self.method, source, target, batch.generator, self.adapt)
         weights, lambda_ = pixel_weights(mixed, target, ground_truth, self.adapt)
         augmented = strong_augment(mixed.images, batch.generator, self.adapt)

@@ -17,12 +17,13 @@ from dacs.files import atomic, digest, read_json, write_json
 from dacs.jobs import RunRequest, requests
 from dacs.layout import RunDir
 from dacs.locks import working_alone
-from dacs.methods import Method
+from dacs.methods import FEATURE_LOSS, Method
+from dacs.methods import method as method_row
 from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
-from dacs.settings import Model, identity
+from dacs.settings import Model, RunSettings, identity
 from dacs.training.run import Run
 
 STORE = Path(".cache/runs")
@@ -91,6 +92,7 @@ def spec_of(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "data": {role: read_json(split.stats)["sha256"] for role, split in data.items()},
         "init": _digest_of_init(run),
+        "reference": digest(weights_file(model)) if _compares_with_backbone(run.row, run.settings) else None,
         "code": code_of(run.row, model),
         "torch": version("torch"),
     }
@@ -99,6 +101,11 @@ def spec_of(run: Run) -> dict[str, Any]:
     parts = {"terms": run.row.terms, "foreground": run.row.foreground, "mask": run.row.mask, "order": run.row.order}
     key = short_digest(canonical({**spec, "settings": settings, "parts": parts}))
     return {"key": key, **spec, "settings": run.settings.model_dump(mode="json", exclude_none=True)}
+
+
+def _compares_with_backbone(row: Method, settings: RunSettings) -> bool:
+    """Whether the features of a run are kept close to those of the pretrained backbone."""
+    return FEATURE_LOSS in row.terms and settings.adapt is not None and settings.adapt.feature_distance > 0
 
 
 def code_of(row: Method, model: Model) -> str:
@@ -130,7 +137,8 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     if not splits or not all(split.stats.exists() for split in splits):
         return "", "waits for its data"
     model = request.settings.model
-    if init is None and model.weights != NONE and weights_on_disk(model) is None:
+    from_weights = init is None or _compares_with_backbone(method_row(request.method), request.settings)
+    if from_weights and model.weights != NONE and weights_on_disk(model) is None:
         return "", f"waits for the weights '{model.weights}'"
     folder = RunDir(STORE / spec_of(Run(request.method, request.seed, request.settings, source, target, init))["key"])
     if folder.spec.exists():

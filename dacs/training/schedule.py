@@ -1,29 +1,57 @@
 """Learning rates: of which weights, and when."""
 
 import torch
+from torch import nn
 
 from dacs.models.segmenter import Segmenter
 from dacs.settings import RunSettings
 
 
-def rate(step: int, *, steps: int, power: float, warmup: int) -> float:
-    """The share of the learning rate at a step: a linear rise over `warmup` steps, times polynomial decay.
+def rate(step: int, *, steps: int, power: float, warmup: int, warmup_ratio: float) -> float:
+    """The share of the learning rate at a step: a linear rise from `warmup_ratio`, times polynomial decay.
 
-    >>> rate(0, steps=10, power=1.0, warmup=0), rate(5, steps=10, power=1.0, warmup=0)
-    (1.0, 0.5)
+    >>> [rate(step, steps=10, power=1.0, warmup=2, warmup_ratio=0.5) for step in (0, 1, 2, 5)]
+    [0.5, 0.675, 0.8, 0.5]
     """
-    return min(1.0, (step + 1) / (warmup + 1)) * (1 - step / steps) ** power
+    rise = 1 if step >= warmup else 1 - (1 - step / warmup) * (1 - warmup_ratio)
+    return rise * (1 - step / steps) ** power
+
+
+class ListedSGD(torch.optim.SGD):
+    """Momentum SGD that takes as many steps as each group has `listings`, as if its weights were listed that often.
+
+    So the optimizer of the authors' code moves its backbone, with the loop over weights that torch had then.
+    """
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        groups = self.param_groups
+        for number in range(max(group["listings"] for group in groups)):
+            self.param_groups = [group for group in groups if group["listings"] > number]
+            super().step()
+        self.param_groups = groups
 
 
 def optimizer_for(network: Segmenter, settings: RunSettings) -> torch.optim.Optimizer:
     """The optimizer of all weights that are trained, each listed once, with `initial_lr` in each group."""
-    loop, decay, groups = settings.loop, settings.loop.weight_decay, []
-    for part, factor in ((network.backbone, loop.backbone_lr_factor), (network.head, loop.head_lr_factor)):
-        weights, lr = [weight for weight in part.parameters() if weight.requires_grad], settings.schedule.lr * factor
-        groups.append({"params": weights, "lr": lr, "initial_lr": lr})
+    loop, groups = settings.loop, dict[tuple[float, float, int], list[nn.Parameter]]()
+    listed = loop.backbone_lr_factor == "listed"
+    factor = 1.0 if isinstance(loop.backbone_lr_factor, str) else loop.backbone_lr_factor
+    for name, weight in network.backbone.named_parameters():
+        # The authors' code lists a weight once for each module that holds it.
+        listings = name.count(".") if listed else 1
+        decay = 0.0 if "norm" in name and not loop.norm_decay else loop.weight_decay
+        if weight.requires_grad:
+            groups.setdefault((factor, decay, listings), []).append(weight)
+    head = [weight for weight in network.head.parameters() if weight.requires_grad]
+    described = [*groups.items(), ((loop.head_lr_factor, loop.weight_decay, 1), head)]
+    options = [
+        {"params": weights, "lr": lr, "initial_lr": lr, "weight_decay": decay, "listings": listings}
+        for (factor, decay, listings), weights in described
+        for lr in [settings.schedule.lr * factor]
+    ]
     if loop.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=loop.momentum, nesterov=loop.nesterov, weight_decay=decay)
-    return torch.optim.AdamW(groups, weight_decay=decay, foreach=True)
+        return (ListedSGD if listed else torch.optim.SGD)(options, momentum=loop.momentum, nesterov=loop.nesterov)
+    return torch.optim.AdamW(options, foreach=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings) -> None:
@@ -34,6 +62,12 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, settings: RunSettings)
     """
     loop, steps, start = settings.loop, settings.schedule.steps, settings.start or 0
     first, last = (0, start) if step < start else (start, steps)
-    share = rate(step - first, steps=last - first, power=loop.poly_power, warmup=loop.warmup)
+    share = rate(
+        step - first,
+        steps=last - first,
+        power=loop.poly_power,
+        warmup=loop.warmup,
+        warmup_ratio=loop.warmup_ratio,
+    )
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share

@@ -1,0 +1,90 @@
+"""The feature distance of DAFormer (Hoyer et al., CVPR 2022, section 3.2): things keep features close to ImageNet's."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dacs.adaptation.losses import source_loss
+from dacs.errors import BadRequest
+from dacs.labels import IGNORE, NAMES
+from dacs.methods import Method
+from dacs.models.build import build, load_pretrained
+from dacs.models.device import Forward
+from dacs.models.published import NONE
+from dacs.models.segmenter import Segmenter
+from dacs.settings import RunSettings
+from dacs.training.objectives import Losses, Networks, StepBatch, Term
+from dacs.types import Labels
+
+THINGS = tuple(
+    NAMES.index(name)
+    for name in (
+        *("traffic light", "traffic sign", "person", "rider", "car"),
+        *("truck", "bus", "train", "motorcycle", "bicycle"),
+    )
+)
+LEAST = 0.75  # share of the pixels of a cell that its class has
+
+
+class SourceWithFeatureDistance(Term):
+    """Cross-entropy on labelled images, and the distance of their features from those of the pretrained backbone.
+
+    The distance is the Euclidean one of the coarsest map, its mean taken over the cells of things (equation 8); both
+    losses are of one forward pass. Raises BadRequest where `model.weights` is none: nothing to stay close to.
+    """
+
+    def __init__(self, method: Method, settings: RunSettings, student: Segmenter) -> None:
+        super().__init__(method, settings, student)
+        assert settings.adapt is not None
+        self.weight = settings.adapt.feature_distance
+        self.reference: Forward | None = None
+        if not self.weight:
+            return
+        if settings.model.weights == NONE:
+            raise BadRequest(
+                "The feature distance needs pretrained weights to stay close to, but model.weights is none.\n"
+                "Name weights, or set adapt.feature_distance to 0."
+            )
+        network = build(settings.model)
+        load_pretrained(network, settings.model)
+        network.to(student.mean.device, student.mean.dtype).eval().requires_grad_(False)
+        self.reference = Forward(network, settings.loop.precision)
+
+    def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
+        images, labels = batch.source
+        assert labels is not None
+        if self.reference is None:
+            loss, distance = source_loss(networks.student(images), labels, self.settings.loop.source_mean), None
+        else:
+            logits, features = networks.student.with_features(images)
+            loss = source_loss(logits, labels, self.settings.loop.source_mean)
+            with torch.no_grad():
+                expected = self.reference.features(images)
+            distance = feature_distance(features, expected, thing_cells(labels, features))
+        total = loss if distance is None else loss + self.weight * distance
+        (batch.share * total).backward()
+        reported = {"loss_source": loss} if distance is None else {"loss_source": loss, "feature_distance": distance}
+        return {name: batch.share * value.detach() for name, value in reported.items()}
+
+
+def thing_cells(labels: Labels, features: Float[Tensor, "batch channels h w"]) -> Bool[Tensor, "batch rows columns"]:
+    """The cells of a map in which one class of things has at least three quarters of the pixels.
+
+    A cell is a square of label width // map width pixels; pixels without a label count, but are no thing.
+    """
+    side = labels.shape[-1] // features.shape[-1]
+    one_hot = F.one_hot(labels.where(labels != IGNORE, len(NAMES)), len(NAMES) + 1).permute(0, 3, 1, 2)
+    share = F.avg_pool2d(one_hot.to(features.dtype), side)  # ends with whole cells
+    return (share[:, list(THINGS)] >= LEAST).any(1)
+
+
+def feature_distance(
+    features: Float[Tensor, "batch channels h w"],
+    expected: Float[Tensor, "batch channels h w"],
+    cells: Bool[Tensor, "batch rows columns"],
+) -> Float[Tensor, ""]:
+    """The mean over the given cells of the Euclidean distance of features; 0 where there are none."""
+    rows, columns = cells.shape[-2:]
+    distances = torch.linalg.vector_norm(features - expected, dim=1)[:, :rows, :columns]
+    return (distances * cells).sum() / cells.sum().clamp_min(1)
