@@ -10,6 +10,7 @@ from dacs.methods import METHODS
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#626c77", "#e3e7eb", "#ffffff"
 WORSE = "#b3261e"  # a negative change
+UNLISTED = {"alignment": "distribution alignment", "corda": "CorDA", "hrda": "HRDA"}  # published; no method here
 CUSTOM = {  # colours on a light and on a dark page that custom domains share, in the order in which they are named
     "custom-1": ("#9a2c63", "#ee93bd"),
     "custom-2": ("#4a4fa8", "#a9aef5"),
@@ -35,6 +36,11 @@ def domain_title(domain: str) -> str:
 def task_title(task: str) -> str:
     """The titles of source and target: GTA5 → Cityscapes."""
     return " → ".join(map(domain_title, task.split("-")))
+
+
+def method_title(method: str) -> str:
+    """The title of a method, or of one that has published results alone."""
+    return UNLISTED[method] if method in UNLISTED else METHODS[method].title
 
 
 def class_set(task: str) -> str:

@@ -115,10 +115,13 @@ def conflation_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def published() -> pd.DataFrame:
-    """Published results: task, method, class (or mIoU19, mIoU16, mIoU13), iou, evidence, where_read.
+    """Published results: task, method, network, paper, class (or mIoU19, mIoU16, mIoU13), iou, evidence, where_read.
 
-    `evidence` is "secondary" where a third party's account of the paper was read, and "recalled" where the number comes
-    from memory. The paper's own tables were not at hand.
+    Of each method, the result that its row here is compared with comes first. `network`: DeepLab-v2 is on ResNet-101,
+    MiT-B5 has the head of DAFormer; `paper` is the one whose table has the result.
+
+    `evidence` is "authors" where the README of the authors' code was read, "secondary" where a third party's account of
+    the paper was, and "recalled" where the number comes from memory. The papers' own tables were not at hand.
     """
     return pd.read_csv(Path(__file__).with_name("published.csv"))
 
