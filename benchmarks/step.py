@@ -1,12 +1,15 @@
 """Time and memory of a DACS step beside those of the reference implementation, in one run, by precision and batch.
 
     python benchmarks/step.py [--scale smoke|demo|paper] [--steps N] [--warm N] [--threads N] [--device auto|cpu|cuda]
-                              [--precision fp32 tf32 bf16] [--deterministic]
+                              [--precision fp32 tf32 bf16] [--deterministic] [--method NAME [NAME ...]]
 
 A row gives the median time of a step on crops that are on the device already, the memory that it takes beyond what was
 there before it, and its share of the best rate that large convolutions reach there in the same numbers. Memory on a
 GPU is what its allocator reports; on a CPU the tensors are counted. Both implementations take turns, step by step, so
 that a busy machine slows both alike; the reference blurs with as many taps as the authors' code, a tenth of the crop.
+
+With `--method` the steps of these methods take turns with that of DACS instead, with the settings of params.yaml; a row
+gives the ratios to it. Its memory is all that is there at the peak of the step: networks and optimizer too.
 """
 
 import argparse
@@ -14,25 +17,25 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import yaml
-from memory import peak_memory
 from plain import Reference
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dacs.config import load
 from dacs.jobs import run_settings
 from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.loading.stream import Batch
+from dacs.methods import METHODS, adapting
 from dacs.models.device import Precision, device_for, set_numerics
 from dacs.provenance import ROOT
 from dacs.settings import Loop, Params, RunSettings
 from dacs.training.checkpoint import State
+from dacs.training.cost import add_reference, operations_of, peak_memory, without_weights
 from dacs.training.loop import backward, initial_state, networks_of
 from dacs.training.objectives import StepBatch
 from dacs.training.run import Run
@@ -79,7 +82,7 @@ class Step(NamedTuple):
     """A step to take, and what is in memory before and after it."""
 
     take: Callable[[], Any]
-    networks: tuple[nn.Module, nn.Module]
+    networks: tuple[nn.Module, ...]
     optimizer: torch.optim.Optimizer
 
     def tensors(self) -> Iterator[Tensor]:
@@ -93,26 +96,34 @@ class Step(NamedTuple):
         kept = chain.from_iterable(state.values() for state in self.optimizer.state.values())
         yield from (value for value in kept if isinstance(value, Tensor))
 
+    def kept(self) -> int:
+        """Bytes of these."""
+        return sum(tensor.nbytes for tensor in self.tensors())
 
-def initial(settings: RunSettings, variant: Variant, device: torch.device) -> tuple[Run, State]:
-    """A run of DACS from random weights, and its state before the first step."""
+
+def initial(settings: RunSettings, variant: Variant, device: torch.device, method: str = "dacs") -> tuple[Run, State]:
+    """A run from random weights, and its state before the first step."""
     loop = settings.loop.model_copy(update=variant._asdict())
-    model = settings.model.model_copy(update={"weights": "none"})
-    settings = settings.model_copy(update={"loop": loop, "model": model})
-    run = Run("dacs", 0, settings, PreparedSplit(Path("none")), PreparedDomain(Path("none")))  # no data is read
-    return run, initial_state(run, device)
+    settings = settings.model_copy(update={"loop": loop})
+    nowhere = PreparedSplit(Path("none")), PreparedDomain(Path("none"))  # no data is read
+    run = Run(method, 0, without_weights(settings), *nowhere)
+    state = initial_state(run, device, resumed=True)
+    for term in state.terms:
+        add_reference(term, settings, state.teacher.network)
+    return run, state
 
 
 def numerics(loop: Loop) -> None:
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
 
 
-def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.device) -> Step:
-    """The step of the package on fixed crops."""
+def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.device, method: str = "dacs") -> Step:
+    """The step of the package on fixed crops; their pseudo-labels are made anew in each step."""
     torch.compiler.reset()  # or a compiler that has seen several networks gives up on the next
-    run, state = initial(settings, variant, device)
+    run, state = initial(settings, variant, device, method)
     networks, (source, target) = networks_of(state, run), crops(batch, settings.loop.crop, device)
-    batches = repeat(StepBatch(source, target, torch.Generator().manual_seed(0), share=1.0, last=False))
+    generator = torch.Generator().manual_seed(0)
+    batches = (StepBatch(source, target.view_as(target), generator, share=1.0, last=False) for _ in count())
 
     def step() -> Any:
         numerics(run.settings.loop)
@@ -123,7 +134,8 @@ def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.devi
         state.step += 1
         return losses
 
-    return Step(step, (state.student, state.teacher.network), state.optimizer)
+    frozen = (term.reference.network for term in state.terms if getattr(term, "reference", None))
+    return Step(step, (state.student, state.teacher.network, *frozen), state.optimizer)
 
 
 def reference(settings: RunSettings, batch: int, device: torch.device) -> Step:
@@ -178,9 +190,7 @@ def memory_of(step: Step, device: torch.device) -> int:
 
 def operations(step: Step) -> int:
     """Floating-point operations of one step; a multiplication and an addition are two."""
-    with FlopCounterMode(display=False) as counter:
-        step.take()
-    return int(counter.get_total_flops())
+    return operations_of(step.take)
 
 
 def best_rate(precision: str, device: torch.device) -> float:
@@ -210,16 +220,23 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=tuple(DTYPES), help="only these")
     parser.add_argument("--deterministic", action="store_true", help="as `loop.deterministic: true` trains")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--method", nargs="+", choices=adapting(METHODS), help="methods to compare with DACS")
     given = parser.parse_args()
     device = device_for(given.device)
     settings = dacs_settings(params_at(given.scale), threads=given.threads, deterministic=given.deterministic)
     numerics(settings.loop)
     chip = torch.cuda.get_device_name() if device.type == "cuda" else f"{given.threads} CPU thread(s)"
     print(f"scale {given.scale}, crop {settings.loop.crop}, {chip}, torch {torch.__version__}")
+    chosen, batches = variants(device, given.precision), {"cpu": [settings.loop.batch], "cuda": [2, 4]}[device.type]
+    if given.method:
+        print(f"{'batch':>5} {'step':30} {'ms':>8} {'images/s':>8} {'MiB':>7} {'time':>6} {'memory':>6} {'GFLOP':>6}")
+        params = params_at(given.scale).model_copy(update={"loop": settings.loop})
+        for batch, variant in product(batches, chosen):
+            by_method(["dacs", *given.method], params, variant, batch, device, given.steps, given.warm)
+        return
     print(f"{'batch':>5} {'step':30} {'ms':>8} {'images/s':>8} {'MiB':>7} {'of best':>7} {'speedup':>7} {'memory':>6}")
-    chosen = variants(device, given.precision)
     rates = {variant.precision: best_rate(variant.precision, device) for variant in chosen}
-    for batch in {"cpu": [settings.loop.batch], "cuda": [2, 4]}[device.type]:
+    for batch in batches:
         flop = operations(ours(settings, PLAIN, batch, device))
         for variant in chosen:
             try:
@@ -241,6 +258,19 @@ def compare(
     seconds = measure([step.take for step in steps], times, device, warm)
     mine, plain = (Cost(each, memory_of(step, device)) for each, step in zip(seconds, steps, strict=True))
     return mine, plain
+
+
+def by_method(
+    methods: list[str], params: Params, variant: Variant, batch: int, device: torch.device, times: int, warm: int
+) -> None:
+    """Print the cost of a step of each method, and its ratios to that of the first."""
+    steps = [ours(run_settings(params, "", name), variant, batch, device, name) for name in methods]
+    seconds = measure([step.take for step in steps], times, device, warm)
+    costs = [Cost(each, step.kept() + memory_of(step, device)) for each, step in zip(seconds, steps, strict=True)]
+    flop = [operations(step) for step in steps]
+    for name, cost, each in zip(methods, costs, flop, strict=True):
+        ratios = cost.seconds / costs[0].seconds, cost.memory / costs[0].memory, each / flop[0]
+        print(row(batch, f"{name}, {variant}", cost), " ".join(f"{ratio:6.2f}" for ratio in ratios), flush=True)
 
 
 def variants(device: torch.device, precisions: list[str] | None = None) -> list[Variant]:

@@ -130,11 +130,16 @@ def compare(first: Path, second: Path) -> None:
     print(compare(first, second))
 
 
-def plan(params: Path = Path("params.yaml")) -> None:
+def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
     """List the runs that params.yaml asks for, and how far each one is."""
     from dacs.training.run_cache import plan
 
     print(plan(params))
+    if cost:
+        from dacs.config import load
+        from dacs.training.cost import cost_table
+
+        print(f"\n{cost_table(load(params))}")
 
 
 def _job(settings: Path, kind: type[Job]) -> Job:
@@ -188,6 +193,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "first": {"type": Path, "help": "run folder, or a metrics.json"},
     "second": {"type": Path, "help": "run folder, or a metrics.json"},
     "params": {"type": Path, "help": "which params.yaml"},
+    "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }
 POSITIONAL = ("images", "first", "second")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny
 import trees
+import yaml
 
 from dacs import cli
 from dacs.cli import VERBS, main
@@ -147,6 +148,22 @@ def test_verbs_that_need_no_network_import_no_torch(home: Path) -> None:
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.stderr.splitlines() == ["0 False"] * (len(commands) + 1)
     assert (home / "ready/train/index.csv").exists()
+
+
+def test_a_plan_counts_what_a_step_of_each_method_costs(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    content = tiny.changed("scale", "smoke", tiny.changed("runs.methods", ["source", "adabn", "dacs"]))
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+    assert main(["plan"]) == 0
+    planned = capsys.readouterr().out
+    assert main(["plan", "--cost"]) == 0
+    header, source, dacs, crops = capsys.readouterr().out.removeprefix(planned).strip().splitlines()
+    assert header.split()[:4] == ["method", "GFLOP/step", "memory", "MiB"]
+    for line, name in ((source, "source"), (dacs, "dacs")):
+        method, operations, memory, *_ = line.split()
+        assert method == name
+        assert float(operations) > 0
+        assert sum(map(int, line.partition("=")[2].split("+"))) == pytest.approx(int(memory), abs=3)  # rounded each
+    assert "2 crops of 64x64" in crops
 
 
 def test_python_m_dacs_is_the_same_entry_point() -> None:

@@ -58,6 +58,20 @@ def test_a_cell_counts_where_a_thing_has_three_quarters_of_it(rows: int, rest: i
     assert cells.tolist() == [[[False, counts, False], [False, False, False]]]
 
 
+@pytest.mark.parametrize(("length", "positions", "cells"), [(512, 65, 64), (80, 3, 2), (100, 4, 3), (96, 6, 6)])
+def test_cells_have_the_size_of_the_stride_where_the_map_has_a_position_more(
+    length: int, positions: int, cells: int
+) -> None:
+    labels = torch.zeros(1, length, length, dtype=torch.int64)
+    stride = {65: 8, 3: 32, 4: 32, 6: 16}[positions]
+    labels[:, stride : 2 * stride, :stride] = 13
+    features = torch.zeros(1, 2, positions, positions)
+    found = thing_cells(labels, features)
+    assert found.shape == (1, cells, cells)
+    assert found.nonzero().tolist() == [[0, 1, 0]]
+    assert feature_distance(features + 3, features, found).item() == pytest.approx(3 * 2**0.5)
+
+
 def test_two_things_of_less_than_three_quarters_each_do_not_count() -> None:
     labels = torch.full((1, 32, 32), 11)
     labels[:, 20:] = 13

@@ -8,7 +8,6 @@ import pytest
 import step as benchmark
 import tiny
 import torch
-from memory import peak_memory
 from plain import Reference
 from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,6 +17,7 @@ from dacs.methods import METHODS, adapting
 from dacs.provenance import ROOT
 from dacs.settings import RunSettings
 from dacs.training.checkpoint import State
+from dacs.training.cost import peak_memory
 from dacs.training.loop import initial_state, networks_of
 from dacs.training.objectives import Losses, StepBatch
 from dacs.training.run import Run

@@ -1,5 +1,7 @@
 """The feature distance of DAFormer (Hoyer et al., CVPR 2022, section 3.2): things keep features close to ImageNet's."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -71,11 +73,12 @@ class SourceWithFeatureDistance(Term):
 def thing_cells(labels: Labels, features: Float[Tensor, "batch channels h w"]) -> Bool[Tensor, "batch rows columns"]:
     """The cells of a map in which one class of things has at least three quarters of the pixels.
 
-    A cell is a square of label width // map width pixels; pixels without a label count, but are no thing.
+    A cell is a square of the stride of the map, a power of two; the map may have a position more than there are whole
+    cells. Pixels without a label count, but are no thing.
     """
-    side = labels.shape[-1] // features.shape[-1]
+    side = 2 ** round(math.log2(labels.shape[-1] / features.shape[-1]))
     one_hot = F.one_hot(labels.where(labels != IGNORE, len(NAMES)), len(NAMES) + 1).permute(0, 3, 1, 2)
-    share = F.avg_pool2d(one_hot.to(features.dtype), side)  # ends with whole cells
+    share = F.avg_pool2d(one_hot.to(features.dtype), side)
     return (share[:, list(THINGS)] >= LEAST).any(1)
 
 

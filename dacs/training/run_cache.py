@@ -117,10 +117,10 @@ def code_of(row: Method, model: Model) -> str:
 
 def plan(params: Path, ready: Path = Path("data/ready")) -> str:
     """The runs that a params.yaml asks for, a line each; without a key while data or initial weights are missing."""
-    lines = [f"{'task':18} {'method':7} {'seed':>4}  {'key':16}  state"]
+    lines = [f"{'task':18} {'method':12} {'seed':>4}  {'key':16}  state"]
     for request in requests(load(params)):
         key, state = _state_of(request, ready)
-        lines.append(f"{request.task:18} {request.method:7} {request.seed:>4}  {key:16}  {state}")
+        lines.append(f"{request.task:18} {request.method:12} {request.seed:>4}  {key:16}  {state}")
     return "\n".join(lines)
 
 
