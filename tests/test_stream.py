@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,18 @@ def test_every_position_of_a_crop_and_both_mirrors_occur_and_switching_mirrors_o
     assert {view.left for view in mirrored} == set(range(SIZE[1] - CROP[1] + 1))
     assert 900 < sum(view.flip for view in mirrored) < 1100
     assert plain == [view._replace(flip=False) for view in mirrored]
+
+
+def test_what_processes_send_takes_no_shared_memory(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+    crops = Crops(split, shuffled(split, 3), 3, 4, CROP)
+    with pytest.raises(RuntimeError, match="No space"):
+        ForkingPickler.dumps(crops[0])
+    ForkingPickler.dumps(crops.pixels(0))
+    assert equal(take(3, stream(split, workers=1)), take(3, stream(split)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

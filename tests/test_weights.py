@@ -25,7 +25,8 @@ from dacs.models.build import build
 from dacs.models.deeplab import RESNETS
 from dacs.models.published import IN_ORDER, Published, published
 from dacs.models.segmenter import Segmenter
-from dacs.models.weights import PREFIXES, layout_of, load_backbone, read, weights_file
+from dacs.models.timm_backbones import load_timm, timm_backbone
+from dacs.models.weights import LAYOUTS, layout_of, load_backbone, read, weights_file
 from dacs.networks import NETWORKS
 from dacs.settings import TIMM, Model
 
@@ -198,6 +199,55 @@ def test_a_deeper_networks_file_is_refused_although_it_has_every_tensor(tmp_path
         load_backbone(deeplab("deeplab_resnet50").backbone, save(tensors, tmp_path), convention="torchvision")
 
 
+STATE = resnet18(weights=None).state_dict()
+BARE = {name: value for name, value in STATE.items() if not name.startswith("fc.")}
+WRAPPED: dict[str, Any] = {
+    "DataParallel": {f"module.{name}": value for name, value in STATE.items()},
+    "several prefixes": {f"module.model.encoder.{name}": value for name, value in BARE.items()},
+    "checkpoint": {"model_state": STATE, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, "epoch": 3},
+    "nested": {"model": {"state_dict": STATE, "config": "x"}},
+    "average alone": {"state_dict_ema": STATE},
+    "student and average": {"model": STATE, "ema_model": {name: value + 1 for name, value in STATE.items()}},
+    "average by name": {**{f"module.{name}": value for name, value in STATE.items()}, "n_averaged": torch.ones(1)},
+    "backbone and head": {
+        "state_dict": {f"backbone.{n}": v for n, v in BARE.items()} | {"decode_head.a": torch.ones(1)}
+    },
+    "a whole network of ours": deeplab("deeplab_resnet18", seed=7).state_dict(),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrappers_around_weights_are_seen_through(kind: str, tmp_path: Path) -> None:
+    ours = kind.endswith("ours")
+    torch.save(WRAPPED[kind], tmp_path / "mine.pth")
+    backbone = deeplab("deeplab_resnet18").backbone
+    load_backbone(backbone, tmp_path / "mine.pth", convention="torchvision")
+    for own, name in {"0.weight": "conv1.weight", "7.1.bn2.running_var": "layer4.1.bn2.running_var"}.items():
+        expected = WRAPPED[kind][f"backbone.{own}"] if ours else STATE[name]
+        assert torch.equal(backbone.state_dict()[own], expected)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.encoder.", "model."])
+def test_wrappers_around_weights_of_timm_are_seen_through(prefix: str, tmp_path: Path) -> None:
+    given = timm.create_model("resnet18").state_dict()
+    torch.save({f"{prefix}{name}": value for name, value in given.items()}, tmp_path / "mine.pth")
+    backbone = timm_backbone("timm/resnet18", (32,))
+    load_timm(backbone, "timm/resnet18", tmp_path / "mine.pth")
+    assert torch.equal(backbone.state_dict()["model.conv1.weight"], given["conv1.weight"])
+
+
+def test_what_does_not_fit_has_the_names_of_the_file(tmp_path: Path) -> None:
+    tensors = {f"encoder.{name}": value for name, value in BARE.items() if name != "layer2.0.conv1.weight"}
+    tensors["encoder.layer3.0.conv1.weight"] = torch.zeros(1)
+    words = (
+        r"2 tensors of the backbone do not fit:\n  encoder\.layer2\.0\.conv1\.weight: missing\n"
+        r"  encoder\.layer3\.0\.conv1\.weight: \(1,\), expected \(256, 128, 3, 3\)\n"
+        r"Name the weights' own network; the file holds encoder\.conv1\.weight, encoder\.bn1\.weight"
+    )
+    with pytest.raises(RunFailed, match=words):
+        load_backbone(deeplab("deeplab_resnet18").backbone, save(tensors, tmp_path), convention="torchvision")
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "format of 2017"])
 def test_files_of_other_formats_are_read_too(kind: str, tmp_path: Path) -> None:
     """The Caffe-style files are of 2017."""
@@ -255,7 +305,7 @@ def test_each_published_file_names_its_hash_and_is_for_a_network_we_have() -> No
     for row in published():
         assert re.search(r"-[0-9a-f]{8}\.", row.file)
         assert row.network in NETWORKS or timm.is_model(row.network.removeprefix(TIMM))
-        assert row.layout in {*PREFIXES, IN_ORDER}
+        assert row.layout in {*LAYOUTS, IN_ORDER}
         assert row.address.endswith(row.file)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
@@ -29,6 +30,21 @@ class Batch(NamedTuple):
 
     images: Float32[Tensor, "batch 3 height width"]  # RGB in [0, 1]
     labels: Int64[Tensor, "batch height width"] | None  # train ids, 255 = ignore; None: the split has no labels
+
+
+class Pixels(NamedTuple):
+    """The same in bytes, as arrays: a process sends them through a pipe, but tensors through /dev/shm.
+
+    That is 64 MB in a container, and a process for whose tensors it is too small sends nothing.
+    """
+
+    images: UInt8[np.ndarray, "batch 3 height width"]
+    labels: UInt8[np.ndarray, "batch height width"] | None
+
+    def batch(self) -> Batch:
+        """As a network takes them."""
+        images = torch.from_numpy(self.images).to(torch.float32) / 255
+        return Batch(images, None if self.labels is None else torch.from_numpy(self.labels).to(torch.int64))
 
 
 class View(NamedTuple):
@@ -78,11 +94,15 @@ class Crops(Dataset[Batch]):
         self.split.check_crop(self.crop)
 
     def __getitem__(self, step: int) -> Batch:
+        return self.pixels(step).batch()
+
+    def pixels(self, step: int) -> Pixels:
+        """The crops of a step as their frames hold them."""
         first = step * self.batch * self.world + self.rank
         views = [self._view(first + place * self.world) for place in range(self.batch)]
         images = torch.stack([self._cut(self.split.image(view.frame), view) for view in views])
         labels = [self._cut(label, view) for view in views if (label := self.split.label(view.frame)) is not None]
-        return Batch(images.to(torch.float32) / 255, torch.stack(labels).to(torch.int64) if labels else None)
+        return Pixels(images.numpy(), torch.stack(labels).numpy() if labels else None)
 
     def _view(self, sample: int) -> View:
         pick = self.order(sample)
@@ -121,15 +141,37 @@ def batches(crops: Crops, start_step: int, workers: int = 0) -> Iterator[Batch]:
         return map(crops.__getitem__, count(start_step))
     crops.split.load()  # before the workers are forked, so that they share what is kept
     loader = DataLoader(
-        crops,
+        _Sender(crops),
         batch_size=None,
         sampler=count(start_step),
         num_workers=workers,
+        collate_fn=_as_it_is,
         worker_init_fn=_outlast_stop_signals,
         persistent_workers=True,
-        pin_memory=torch.cuda.is_available(),  # so that copies to a GPU wait for nothing
     )
-    return iter(loader)
+    return map(_received, loader)
+
+
+@dataclass(frozen=True)
+class _Sender(Dataset[Pixels]):
+    """The stream as processes send it."""
+
+    crops: Crops
+
+    def __getitem__(self, step: int) -> Pixels:
+        return self.crops.pixels(step)
+
+
+def _as_it_is(pixels: Any) -> Any:
+    return pixels
+
+
+def _received(pixels: Pixels) -> Batch:
+    images, labels = pixels.batch()
+    if not torch.cuda.is_available():
+        return Batch(images, labels)
+    # So that copies to a GPU wait for nothing.
+    return Batch(images.pin_memory(), None if labels is None else labels.pin_memory())
 
 
 def _outlast_stop_signals(worker: int) -> None:

@@ -20,7 +20,7 @@ def device_for(name: Device) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise RunFailed(
             "The device 'cuda' was asked for, but torch finds no GPU here.\n"
-            "Set loop.device to 'auto' or 'cpu' in params.yaml."
+            "Set loop.device in params.yaml, or --device of predict, to 'auto' or 'cpu'."
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 

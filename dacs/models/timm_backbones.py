@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dacs.errors import BadRequest, RunFailed, nearest
 from dacs.models.published import IN_ORDER, published
 from dacs.models.segmenter import NORMALISATION, Normalisation
-from dacs.models.weights import read
+from dacs.models.weights import read, unwrapped
 from dacs.settings import TIMM
 
 TRIED = (70, 102)  # height, width of the images that a backbone is tried with: multiples of no stride
@@ -86,6 +86,7 @@ def load_timm(backbone: nn.Module, name: str, path: Path) -> None:
             tensors = dict(zip(whole.state_dict(), tensors.values(), strict=True))
         if any(each.endswith(TRANSFORMERS) for each in tensors):
             tensors = _from_transformers(tensors)
+        tensors, _ = unwrapped(tensors, whole.state_dict(), path)
         if short.startswith("pvt_v2_"):
             tensors = {own: value for own, value in whole.state_dict().items() if own.startswith("head.")} | tensors
         whole = timm.create_model(short, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **given)

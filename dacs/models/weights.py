@@ -5,11 +5,16 @@ A file is read as plain data, never unpickled into objects, and checked against 
 """
 
 import os
+import pickle
 import re
 import sys
 import urllib.error
+from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
@@ -20,12 +25,15 @@ from dacs.settings import TIMM, Model
 
 PACKAGE = "package:"  # before the package of a file and its path in there, in place of an address
 HUB_FILE = "model.safetensors"
-PREFIXES = {  # of the names of tensors of the backbone
-    "torchvision": r"(?:features\.)?",  # ResNet has none
-    "torchvision_deeplab": r"backbone\.",
-    "caffe": r"(?:.*?\.)??",  # a component such as `Scale.`, or none
-}
-POSITIONS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}  # in the backbone of deeplab.py
+LAYOUTS = ("torchvision", "torchvision_deeplab", "caffe")
+TABLES = (  # under which checkpoints keep the tensors of a network, averages over steps (EMA) after those of a step
+    *("state_dict", "model_state_dict", "model_state", "model", "network", "net", "student", "weights", "params"),
+    *("state_dict_ema", "model_ema", "ema_model", "ema_state_dict", "ema", "params_ema", "teacher"),
+)
+WRAPPERS = ("module", "_orig_mod", "model", "network", "net", "ema", "student", "backbone", "encoder")
+PARTS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}  # of deeplab.py's ResNet
+STAGE = re.compile(r"(layer[1-4]|\d+)\.")  # how names of tensors of a backbone begin
+COUNTER = "num_batches_tracked"  # which older files have none of
 
 
 def weights_file(model: Model) -> Path:
@@ -143,14 +151,66 @@ def read(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can break its reader in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunFailed(f"{path}: not a file of plain tensors ({reason}).\nUse the published file.") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise RunFailed(f"{path}: not a table of tensors by name.\nUse the published file.")
-    return content
+        raise RunFailed(
+            f"{path}: not a file of plain tensors ({_reason(error, path)}).\nUse the published file."
+        ) from error
+    tensors = _table(content, path)
+    if tensors is None:
+        held = f" but of {', '.join(map(str, content))}" if isinstance(content, dict) and content else ""
+        raise RunFailed(f"{path}: not a table of tensors by name{shorten(held, 200)}.\nUse the published file.")
+    return tensors
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why a file cannot be read, in one line."""
+    with suppress(OSError), path.open("rb") as stream:
+        if stream.read(100).lstrip().startswith(b"<"):
+            return "a web page, which servers send in place of a file"
+    if isinstance(error, pickle.UnpicklingError):
+        return "Python objects, which are never run: save the state_dict of a model instead; or a damaged file"
+    return shorten(str(error), 200) or type(error).__name__
+
+
+def _table(content: Any, path: Path) -> dict[str, Any] | None:
+    """The tensors of one network in a checkpoint, which may keep several tables, and tables of tables."""
+    import torch
+
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        return None
+    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        return content
+    tables = {name: table for name, value in content.items() if (table := _table(value, path))}
+    known = [name for name in TABLES if name in tables]
+    if len(known) > 1:
+        print(f"{path}: holds {', '.join(known)}; read {known[0]}", file=sys.stderr)
+    return tables[known[0]] if known else None
+
+
+def unwrapped(tensors: dict[str, Any], wanted: Collection[str], path: Path) -> tuple[dict[str, Any], str]:
+    """The tensors of the part of a network that has the `wanted` names, under these, and the prefix that they had.
+
+    Where fewer than a quarter of them are found, it is what names of wrappers, such as `module.`, leave over.
+    """
+    parts = ((name.split("."), name) for name in tensors)
+    tails = ((name, ".".join(words[first:])) for words, name in parts for first in range(len(words)))
+    found = Counter(name.removesuffix(tail) for name, tail in tails if tail in wanted)
+    most = max(found.values(), default=0)
+    best = sorted((prefix for prefix, number in found.items() if number == most), key=len)
+    if 4 * most < len(wanted):
+        best = [_wrapper(tensors)]
+    if len(best) > 1:
+        print(f"{path}: holds the network as {', '.join(best)}; read {best[0]}", file=sys.stderr)
+    prefix = best[0]
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, prefix
+
+
+def _wrapper(tensors: Collection[str]) -> str:
+    """The names of wrappers before most of the names."""
+    for word in WRAPPERS:
+        inside = [name.removeprefix(f"{word}.") for name in tensors if name.startswith(f"{word}.")]
+        if 2 * len(inside) > len(tensors):
+            return f"{word}.{_wrapper(inside)}"
+    return ""
 
 
 def layout_of(tensors: dict[str, Any]) -> str:
@@ -177,37 +237,38 @@ def load_backbone(backbone: Any, path: Path, *, convention: str) -> None:
     sha256 = "" if _prefix(path) else digest(path)
     if sha256 and not any(sha256.startswith(_prefix(Path(row.file))) for row in published()):
         print(f"{path}: not a published file (sha256 {sha256[:8]}…); read in the layout of {layout}", file=sys.stderr)
-    found = {_our_name(name, layout): value for name, value in tensors.items()}
     wanted = backbone.state_dict()
-    if faults := _faults(found, wanted):
+    theirs = {own: _their_name(own, wanted) for own in wanted}
+    part, prefix = unwrapped(tensors, {*theirs.values(), *wanted}, path)
+    names = {own: each for own, name in theirs.items() for each in (own, name) if each in part}  # that the part has
+    missing = [f"{prefix}{theirs[own]}: missing" for own in wanted if own not in names and not own.endswith(COUNTER)]
+    if faults := missing + _faults(part, names, wanted, prefix):
         listed = "\n  ".join(faults[:10])
         raise RunFailed(
-            f"{path}: {len(faults)} tensors of the backbone do not fit:\n  {listed}\nName the weights' own network."
+            f"{path}: {len(faults)} tensors of the backbone do not fit:\n  {listed}\n"
+            f"Name the weights' own network; the file holds {', '.join(list(tensors)[:3])} and so on."
         )
+    found = {own: part[name] for own, name in names.items()}
     if layout == "caffe":
         found["0.weight"] = found["0.weight"].flip(1)  # blue, green, red → red, green, blue
     backbone.load_state_dict({name: found.get(name, value) for name, value in wanted.items()})
 
 
-def _faults(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What does not fit between a file's tensors and those of our backbone, a line each.
+def _faults(part: dict[str, Any], names: dict[str, str], wanted: dict[str, Any], prefix: str) -> list[str]:
+    """What is there in a file and does not fit our backbone, a line each.
 
     A deeper ResNet has all tensors of a shallower one, and more: those more are what tells them apart.
     """
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # older files have none
-    faults = [f"{name}: missing" for name in wanted if name not in found and name not in counters]
-    faults += [
-        f"{name}: {tuple(found[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in found and found[name].shape != value.shape
+    faults = [
+        f"{prefix}{name}: {tuple(part[name].shape)}, expected {tuple(wanted[own].shape)}"
+        for own, name in names.items()
+        if part[name].shape != wanted[own].shape
     ]
-    return faults + [f"{name}: not expected" for name in found if name not in wanted and re.match(r"\d+\.", name)]
+    known = set(names.values())
+    return faults + [f"{prefix}{name}: not expected" for name in part if name not in known and STAGE.match(name)]
 
 
-def _our_name(name: str, layout: str) -> str:
-    """The name of a tensor in our backbone; that of a head begins with "head", or matches nothing."""
-    stage = re.fullmatch(f"{PREFIXES[layout]}(conv1|bn1|layer[1-4])\\.(.+)", name)
-    if stage:
-        return f"{POSITIONS[stage[1]]}.{stage[2]}"
-    other = re.fullmatch(f"{PREFIXES[layout]}(.+)", name)
-    return other[1] if other and layout != "caffe" else f"head {name}"
+def _their_name(name: str, names: Collection[str]) -> str:
+    """The name in torchvision's network of a tensor of our backbone, one of `names`: ours numbers a ResNet's parts."""
+    position, _, rest = name.partition(".")
+    return f"{PARTS[position]}.{rest}" if "4.0.conv1.weight" in names else name
