@@ -352,7 +352,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
     def states(data: Path = ready) -> list[str]:
-        return [line[51:] for line in plan(Path("params.yaml"), data).splitlines()[1:]]
+        return [line[56:] for line in plan(Path("params.yaml"), data).splitlines()[1:]]
 
     waiting = "waits for its source-only run"
     assert states(Path("nowhere")) == ["waits for its data"] * 2 + [waiting] * 2
