@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -115,12 +115,26 @@ def predict(
     tile: float = 4,
     device: Device = "auto",
     again: bool = False,
+    size: str | None = None,
+    ids: Literal["train", "raw"] = "train",
+    confidence: bool = False,
 ) -> None:
     """Predict the classes of images of any size with trained weights."""
     from dacs.evaluation.predict import predict_images
+    from dacs.evaluation.results import Form
 
-    pixels = round(1e6 * tile)
-    predict_images(weights, images, out, network=network, batch=batch, tile=pixels, again=again, device=device)
+    predict_images(
+        weights,
+        images,
+        out,
+        network=network,
+        batch=batch,
+        tile=round(1e6 * tile),
+        again=again,
+        device=device,
+        size=size,
+        form=Form(ids, confidence),
+    )
 
 
 def compare(first: Path, second: Path) -> None:
@@ -189,6 +203,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "batch": {"type": _count, "help": "images of one size at a time"},
     "tile": {"type": float, "help": "megapixels at a time; larger images are split into tiles"},
     "device": {"choices": ("auto", "cpu", "cuda"), "help": "auto: the GPU if there is one"},
+    "size": {"metavar": "HxW", "help": "height x width that images are brought to, or native; left out: as in the run"},
+    "ids": {"choices": ("train", "raw"), "help": "raw: labelIds of Cityscapes, for its test server"},
+    "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
     "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
     "first": {"type": Path, "help": "run folder, or a metrics.json"},
     "second": {"type": Path, "help": "run folder, or a metrics.json"},

@@ -22,12 +22,14 @@ from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation import pictures
 from dacs.evaluation import predict as module
 from dacs.evaluation.evaluate import load
-from dacs.evaluation.pictures import RESULTS, find, read
+from dacs.evaluation.pictures import read
 from dacs.evaluation.predict import predict_images
+from dacs.evaluation.results import RESULTS, find
 from dacs.evaluation.tiles import LEAST, MARGIN, predict, spans, tiles
 from dacs.files import digest, read_json
 from dacs.labels import palette
 from dacs.layout import RunDir
+from dacs.models.segmenter import Segmenter
 
 SIZES = {"a": (40, 56), "b": (40, 56), "c": (33, 47), "d": (40, 56)}
 OPTIONS: dict[str, Any] = {"network": None, "batch": 2, "tile": 4_000_000, "again": False, "device": "cpu"}
@@ -171,7 +173,7 @@ def whole_and_tiled(network: nn.Module, height: int, width: int) -> tuple[np.nda
     """Predictions for an image as a whole, and in tiles."""
     image = coarse_noise(height, width)
     assert len(list(tiles(height, width, LEAST))) > 1
-    whole, tiled = (predict(network, [image], limit)[0] for limit in (height * width, LEAST))
+    whole, tiled = (predict(network, [image], limit).ids[0] for limit in (height * width, LEAST))
     assert len(np.unique(whole)) > 9
     return whole, tiled
 
@@ -193,11 +195,11 @@ def test_predictions_in_tiles_of_other_sizes_are_found_a_few_pixels_off_and_show
     assert all(breaks[cut] <= expected[cut - 8 : cut + 9].max() for cut in cuts)
 
 
-class Watched(nn.Module):
+class Watched(Segmenter):
     """A network that notes the shapes of its inputs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(nn.Identity(), nn.Identity())
         self.weight, self.shapes = nn.Parameter(torch.zeros(())), list[torch.Size]()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -351,14 +353,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", "a.png")
     (folder / "linked").symlink_to(write(tmp_path / "elsewhere", "b.png"))
     (folder / "round").symlink_to(folder)
-    assert [picture.name for picture in find([folder], tmp_path / "out")[0]] == ["a", "linked/b"]
+    assert [picture.name for picture in find([folder], tmp_path / "out").pictures] == ["a", "linked/b"]
 
 
 @pytest.mark.parametrize("below", ["", "out"])
 def test_results_are_not_taken_for_images(below: str, weights: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", "a.png", "b/a.png")
     run_on(weights, [folder], folder / below)
-    assert [picture.name for picture in find([folder], folder / below)[0]] == ["a", "b/a"]
+    assert [picture.name for picture in find([folder], folder / below).pictures] == ["a", "b/a"]
 
 
 @pytest.mark.parametrize(
@@ -429,7 +431,7 @@ def test_a_full_disk_leaves_no_broken_picture(weights: Path, photos: Path, tmp_p
 def test_too_little_memory_is_an_error_that_says_what_to_set(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    def full(*_: object) -> np.ndarray:
+    def full(*_: object, **__: object) -> np.ndarray:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(module, "predict", full)

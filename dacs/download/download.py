@@ -9,10 +9,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dacs.datasets.base import Archive, DataSet, Raw
+from dacs.datasets.base import Archive, Raw
 from dacs.datasets.custom import find_custom
 from dacs.datasets.find import check_counts, look
 from dacs.datasets.registry import dataset
@@ -44,7 +45,7 @@ def bring(
     elif job.source == "download":
         manifest = _download(job, raw, trusted, site, retry)
     else:
-        manifest = _adopt(job.domain, raw, Path(job.source).expanduser().absolute())
+        manifest = _adopt(job.domain, raw, Path(job.source).expanduser().absolute(), job.domain in job.subset)
     write_json(raw / "manifest.json", manifest)
     return manifest
 
@@ -60,10 +61,12 @@ def _survey(domain: str, custom: CustomDomain) -> dict[str, Any]:
     return {"domain": domain, "origin": "custom", "frames": frames, "sha256": files_now(domain, custom)}
 
 
-def _adopt(domain: str, raw: Path, folder: Path) -> dict[str, Any]:
-    """The manifest of a copy that is in `folder`, which is only read."""
+def _adopt(domain: str, raw: Path, folder: Path, is_part: bool) -> dict[str, Any]:
+    """The manifest of a copy, or of a part on purpose, that is in `folder`, which is only read."""
     _clear(raw)
     found = look(domain, Tree(folder))
+    if not is_part:
+        check_counts(domain, found.root, _counts(found))
     content = canonical([[name, size] for name, size, _ in _files(found)])
     return _manifest(domain, found, "folder", str(folder), (), content)
 
@@ -75,7 +78,7 @@ def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: Retr
     def checksum(archive: Archive) -> str:
         return expected_file(archive, trusted).checksum
 
-    _check_terms(job, row)
+    check_terms(job)
     frames = [_mirrored(archive, job.mirrors) for archive in row.archives]
     part = row.parts.get(job.gta5_frames)
     lists = [_mirrored(archive, job.mirrors) for archive in part.archives] if part else []
@@ -96,7 +99,7 @@ def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: Retr
             if archive.name in packed:
                 check_archive(path, archive.unpacked_limit)
                 continue
-            unpack(path, raw, limit=archive.unpacked_limit, wanted=row.unpack_member)
+            unpack(path, raw, limit=archive.unpacked_limit, wanted=partial(row.unpack_member, archive))
             done[archive.name] = checksum(archive)
             write_json(note, done)
             if not job.keep_archives:
@@ -104,6 +107,7 @@ def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: Retr
     checksums = {archive.name: checksum(archive) for archive in frames + lists}
     try:
         found = look(job.domain, Tree(folder if packed else raw, packed))
+        check_counts(job.domain, found.root, _counts(found))
         root = os.path.relpath(folder, raw) if packed else ""
         return _manifest(job.domain, found, "download", root, packed, canonical(checksums)) | {"checksums": checksums}
     except RunFailed:
@@ -111,15 +115,16 @@ def _download(job: DownloadJob, raw: Path, trusted: Path, site: str, retry: Retr
         raise
 
 
-def _check_terms(job: DownloadJob, row: DataSet) -> None:
+def check_terms(job: DownloadJob) -> None:
     """Print the terms. Raises BadRequest where there are none, for nothing to download, or they are not accepted."""
+    row = dataset(job.domain)
     if row.terms is None or not row.archives:
         raise BadRequest(f"{job.domain} cannot be downloaded.\nName a folder that holds a copy in data.sources.")
     words = f"{row.terms.title}: {row.terms.summary}\nIn full: {row.terms.address}"
     if not job.accepted:
         raise BadRequest(
             f"the terms of {job.domain} are not accepted yet.\n{words}\n"
-            f"Read them; if you accept them, add {job.domain} to data.accept_terms in params.yaml."
+            f"Read them; if you accept them, set data.accept_terms in params.yaml:  accept_terms: [{job.domain}]"
         )
     print(f"{words}\nAccepted in data.accept_terms.", file=sys.stderr)
 
@@ -142,8 +147,7 @@ def _clear(raw: Path) -> None:
 def _manifest(
     domain: str, found: Raw, origin: str, root: str, archives: tuple[str, ...], content: str
 ) -> dict[str, Any]:
-    """The manifest of a published data set. Raises RunFailed where it has other counts of frames than published."""
-    check_counts(domain, found.root, _counts(found))
+    """The manifest of a published data set."""
     return {
         "domain": domain,
         "origin": origin,

@@ -171,7 +171,7 @@ class _Work:
                     most = max(most, partial.size)
                     self.wait(archive, error, failures)
 
-    def receive_part(self, archive: Archive, partial: Partial) -> Iterator[tuple[int, int]]:
+    def receive_part(self, archive: Archive, partial: Partial) -> Iterator[tuple[int, int | None]]:
         """One attempt; a login that has expired is renewed once."""
         backed = archive.checksum and not archive.login  # else TLS alone identifies the server
         login = self.login if archive.login else None

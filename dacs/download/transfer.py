@@ -58,10 +58,14 @@ class Partial:
             return {"version": note["version"], "total": note["total"]}
         return {}
 
-    def restart(self, version: str, total: int) -> None:
-        """Note a whole, of which nothing has been received."""
+    def restart(self, version: str, total: int | None) -> None:
+        """Note a whole, of which nothing has been received; total None: its end will tell."""
         self.discard()
         write_json(self._note, {"version": version, "total": total})
+
+    def end(self) -> None:
+        """Note that what has been received is the whole."""
+        write_json(self._note, {**self.note(), "total": self.size})
 
     def discard(self) -> None:
         """Delete bytes and note."""
@@ -99,36 +103,40 @@ class Session(requests.Session):
         return response
 
 
-def receive(archive: Archive, partial: Partial, session: Session) -> Iterator[tuple[int, int]]:
-    """Append to `partial` what it lacks; yields the bytes received so far, and of how many.
+def receive(archive: Archive, partial: Partial, session: Session) -> Iterator[tuple[int, int | None]]:
+    """Append to `partial` what it lacks; yields the bytes received so far, and of how many, where that is known.
 
     Raises TransientError, LoginRequired or RunFailed, after which the bytes received can be added to; or
     RestartDownload, after which they are of no use.
     """
     note = partial.note()
-    received = partial.size if note else 0
+    received = partial.size if note.get("total") else 0
     headers = {"Range": f"bytes={received}-", "If-Range": note["version"] or None} if received else {}
     with _open(archive.address, headers, session) as response:
         if response.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise RunFailed(f"{host(response.url)} sends a web page (HTML), expected an archive.\n{OPEN_IT}")
+        total: int | None
         if response.status_code == 206:
             total = _check_range(response, received, note)
         else:
             received, total = 0, _size(archive, response)
             partial.restart(_version(response), total)
-        check_room(partial.path.parent, total - received)
+        most = archive.unpacked_limit if total is None else total
+        check_room(partial.path.parent, (total or 0) - received)
         try:
             with partial.path.open("ab", buffering=0) as file:
                 while chunk := response.raw.read1(CHUNK, decode_content=False):  # what is there: no cut loses it
                     received += len(chunk)
-                    if received > total:
-                        raise RestartDownload(f"the server sends more than {total} bytes")
+                    if received > most:
+                        raise RestartDownload(f"the server sends more than {most} bytes")
                     while chunk:
                         chunk = chunk[file.write(chunk) :]
                     yield received, total
         except HTTPError as error:
             raise _error_of(error, response.url) from None
-    if received < total:
+    if total is None:
+        partial.end()
+    elif received < total:
         raise TransientError(f"the server closed after {received} of {total} bytes")
 
 
@@ -186,10 +194,15 @@ def _check_range(response: requests.Response, start: int, note: dict[str, Any]) 
     return int(total)
 
 
-def _size(archive: Archive, response: requests.Response) -> int:
-    """Bytes of the whole file. Raises RestartDownload or RunFailed where they are unknown or not what is expected."""
+def _size(archive: Archive, response: requests.Response) -> int | None:
+    """Bytes of the whole file; None where only its end tells, which is marked where it is sent in chunks.
+
+    Raises RestartDownload or RunFailed where they are not what is expected, or a cut would go unnoticed.
+    """
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else archive.bytes
+    if total is None and response.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        return None
     if total is None:
         raise RunFailed(f"{host(response.url)} announces no length, so a cut goes unnoticed.\n{OPEN_IT}")
     if archive.bytes not in (None, total):

@@ -4,8 +4,11 @@ Where none is published, the checksum of the first download is noted and must st
 """
 
 import hashlib
+import re
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dacs.datasets.base import Archive
 from dacs.errors import RunFailed
@@ -13,6 +16,7 @@ from dacs.files import read_json, write_json
 from dacs.locks import working_alone
 
 MAGIC = {".zip": b"PK", ".rar": b"Rar!"}
+FILES = "files"  # the kind of a checksum of files in an archive
 
 
 class RestartDownload(Exception):
@@ -37,12 +41,36 @@ def check_file(archive: Archive, path: Path, trusted: Path) -> str:
         if (head := stream.read(8))[: len(magic)] != magic:
             raise RestartDownload(f"the file starts with {head!r}, expected {magic!r}")
         stream.seek(0)
+        if kind == FILES:
+            return _check_files(archive, stream)
         digest = hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     if not archive.checksum:
         _trust(trusted, archive, size, digest)
     elif archive.checksum != f"{kind}:{digest}":
         raise RestartDownload(f"{kind}:{digest}, expected {archive.checksum}")
     return f"{kind}:{digest}"
+
+
+def _check_files(archive: Archive, stream: IO[bytes]) -> str:
+    """The checksum of a zip archive by its needed files, whatever its own bytes are.
+
+    It is the sha256 of what sha256sum prints of them, in the order of their names. Raises RestartDownload.
+    """
+    lines = list[str]()
+    try:
+        with zipfile.ZipFile(stream) as opened:
+            matches = ((re.match(archive.files, info.filename), info) for info in opened.infolist())
+            members = {match[1]: info for match, info in matches if match}
+            if sum(info.file_size for info in members.values()) > archive.unpacked_limit:
+                raise RestartDownload(f"its files have more than {archive.unpacked_limit:,} bytes")
+            for name, info in sorted(members.items()):
+                lines.append(f"{hashlib.sha256(opened.read(info)).hexdigest()}  {name}\n")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise RestartDownload(f"a damaged zip archive ({error})") from error
+    checksum = f"{FILES}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+    if checksum != archive.checksum:
+        raise RestartDownload(f"{checksum} of {len(lines):,} files, expected {archive.checksum}")
+    return checksum
 
 
 def _trust(trusted: Path, archive: Archive, size: int, sha256: str) -> None:

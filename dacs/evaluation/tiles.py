@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from dacs.models.segmenter import Segmenter
 
 # Pixels of context that a tile has beyond what is kept of it. The receptive field of the small networks reaches less
 # than 100; that of DeepLab's head alone 192, so that seams are visible at half of this.
 MARGIN = 256
 STRIDE = 32  # pixels from one position of the coarsest features to the next, in any network, or a multiple
 LEAST = (3 * MARGIN) ** 2  # pixels of a tile, so that most of it is kept
+ENLARGED = 2**26  # values of logits that are enlarged together
+
+Place = tuple[slice, slice, slice]  # pictures, rows, columns
 
 
 class Span(NamedTuple):
@@ -25,21 +31,82 @@ class Span(NamedTuple):
     end: int
 
 
+class Predictions(NamedTuple):
+    """Classes of pictures of one size: arrays of shape (pictures, height, width)."""
+
+    ids: np.ndarray  # train ids, uint8
+    confidence: np.ndarray | None  # the probability of that class, 0..255, uint8; None: it was not asked for
+
+
 @torch.inference_mode()
-def predict(network: nn.Module, images: Sequence[np.ndarray], limit: int) -> np.ndarray:
-    """Train ids of pictures of one size: uint8 of shape (pictures, height, width).
+def predict(
+    network: Segmenter,
+    images: Sequence[np.ndarray],
+    limit: int,
+    size: tuple[int, int] | None = None,
+    *,
+    confidence: bool = False,
+) -> Predictions:
+    """Predict pictures of one size; logits are enlarged to another `size` (height, width), if one is given.
 
     `images`: RGB, uint8 of shape (height, width, 3). Those of more than `limit` pixels are predicted in tiles.
     """
+    enlarges = size is not None and size != images[0].shape[:2]
+    shape = (len(images), *(size or images[0].shape[:2]))
+    found = Predictions(np.empty(shape, np.uint8), np.empty(shape, np.uint8) if confidence else None)
+    for place, logits in (_whole if enlarges else _logits)(network, images, limit):
+        at = size if size is not None and enlarges else (logits.shape[-2], logits.shape[-1])
+        ids, likely = _likeliest(logits, at, align_corners=network.align_corners, confidence=confidence)
+        found.ids[place] = ids.cpu().numpy()
+        if found.confidence is not None:
+            found.confidence[place] = likely.cpu().numpy()
+    return found
+
+
+def _logits(network: Segmenter, images: Sequence[np.ndarray], limit: int) -> Iterator[tuple[Place, Tensor]]:
+    """The logits of each tile, of shape (pictures, classes, height, width), and where they lie."""
+    device = next(network.parameters()).device
     height, width = images[0].shape[:2]
-    ids, device = np.empty((len(images), height, width), np.uint8), next(network.parameters()).device
     for rows, columns in tiles(height, width, limit):
         pixels = np.stack([image[rows.start : rows.stop, columns.start : columns.stop] for image in images])
         logits = network(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
-        found = logits.max(1).indices.byte().cpu().numpy()  # equal to argmax, which takes three times as long on a CPU
         inner = (slice(span.first - span.start, span.end - span.start) for span in (rows, columns))
-        ids[:, rows.first : rows.end, columns.first : columns.end] = found[:, *inner]
-    return ids
+        yield (slice(None), slice(rows.first, rows.end), slice(columns.first, columns.end)), logits[:, :, *inner]
+
+
+def _whole(network: Segmenter, images: Sequence[np.ndarray], limit: int) -> Iterator[tuple[Place, Tensor]]:
+    """The logits of each picture, of shape (1, classes, height, width), and its place among the pictures."""
+    whole = None
+    for (_, rows, columns), logits in _logits(network, images, limit):
+        if whole is None:
+            whole = logits.new_empty((*logits.shape[:2], *images[0].shape[:2]))
+        whole[:, :, rows, columns] = logits
+    assert whole is not None
+    for number, logits in enumerate(whole.split(1)):
+        yield (slice(number, number + 1), slice(None), slice(None)), logits
+
+
+def _likeliest(
+    logits: Tensor, size: tuple[int, int], *, align_corners: bool, confidence: bool
+) -> tuple[Tensor, Tensor]:
+    """The class of each pixel and its probability, 0..255, both uint8 of shape (pictures, *size).
+
+    Logits are enlarged a few classes at a time where all of them would take more than a quarter of a gigabyte.
+    """
+    most = max(1, ENLARGED // (len(logits) * size[0] * size[1]))
+    shape = (len(logits), *size)
+    best, ids = logits.new_full(shape, -torch.inf), torch.empty(shape, dtype=torch.uint8, device=logits.device)
+    total = torch.zeros_like(best)  # of exp(logit - best) over the classes so far
+    for first in range(0, logits.shape[1], most):
+        part = logits[:, first : first + most]
+        if part.shape[-2:] != size:
+            part = F.interpolate(part, size=size, mode="bilinear", align_corners=align_corners)
+        highest, found = part.max(1)  # its indices are argmax, which takes three times as long on a CPU
+        ids = torch.where(highest > best, (found + first).byte(), ids)
+        before, best = best, torch.maximum(highest, best)
+        if confidence:
+            total = total * (before - best).exp() + (part - best[:, None]).exp().sum(1)
+    return ids, (255 / total).round().byte() if confidence else ids
 
 
 def tiles(height: int, width: int, limit: int) -> Iterator[tuple[Span, Span]]:

@@ -6,13 +6,16 @@ again is found, and none is taken for another. No torch is imported unless somet
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from dacs.config import load
-from dacs.errors import BadRequest
+from dacs.errors import BadRequest, RunFailed
+from dacs.evaluation.scale import describe_scale
 from dacs.files import atomic, digest, read_json, write_json
 from dacs.jobs import RunRequest, requests
 from dacs.layout import RunDir
@@ -41,11 +44,29 @@ def make_run(out: RunDir, run: Run) -> None:
     folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run"):
         if not folder.spec.exists():
-            trained_on = resolve_name(run.row.procedure)(folder, run, key)
+            with _loader_errors():
+                trained_on = resolve_name(run.row.procedure)(folder, run, key)
             digests = {path.name: digest(path) for path in weights_of(folder) if path.exists()}
-            write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
+            frames = describe_scale(run.target)
+            write_json(folder.spec, {**spec, "frames": frames, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
         copy_results(folder, out)
+
+
+@contextmanager
+def _loader_errors() -> Iterator[None]:
+    """Raise RunFailed where a process that loads frames was ended from outside; torch then raises in any line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if not reason.startswith("DataLoader worker (pid"):
+            raise
+        raise RunFailed(
+            f"A process that loads frames was ended, often for want of memory: {reason.strip()}\n"
+            "Lower loop.workers in params.yaml (0: none), or give the job more memory (a container: docker run"
+            " --shm-size=1g), then run the same command again: it resumes."
+        ) from error
 
 
 def check(run: Run) -> None:

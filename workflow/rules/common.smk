@@ -204,6 +204,20 @@ for domain in DOMAINS:
     remove_stale_marker(domain)
 
 
+def check_terms_of_downloads():
+    """Show the terms of data sets that are to be downloaded; raise WorkflowError where they are not accepted."""
+    from dacs.download.download import check_terms
+
+    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name == "download")
+    for domain in sorted(job.wildcards.domain for job in jobs):
+        if origin(PARAMS, domain) == "download":
+            try:
+                check_terms(job_of(PARAMS, "download", domain=domain))
+            except BadRequest as error:
+                raise WorkflowError(str(error)) from None
+
+
 # Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.
 onstart:
+    check_terms_of_downloads()
     adopt(Path("runs"))

@@ -1,0 +1,142 @@
+"""The images given to `predict`, the names of their results, and the files of these. No network here."""
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dacs.datasets.decode import listing
+from dacs.errors import BadRequest
+from dacs.evaluation.pictures import ENDINGS
+from dacs.files import write_bytes
+from dacs.labels import CLASSES, palette
+from dacs.prepare.pixels import png_of_image, png_of_label
+
+RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
+CONFIDENCE = "confidence"  # the folder of what is made of it on request
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".gif")
+LABEL_IDS = np.array([label.id for label in CLASSES], np.uint8)  # of Cityscapes, by train id
+
+Ids = Literal["train", "raw"]
+
+
+class Form(NamedTuple):
+    """What is written of each picture."""
+
+    ids: Ids = "train"  # train: as a palette PNG; raw: labelIds of Cityscapes, which its test server wants
+    confidence: bool = False  # the probability of the class of each pixel, 0..255
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The folders of results."""
+        return (*RESULTS, *[CONFIDENCE] * self.confidence)
+
+
+class Picture(NamedTuple):
+    """A file, and the name of its results."""
+
+    name: str  # its path below the folder that was given, without the ending
+    path: Path
+
+    def results(self, out: Path, form: Form) -> list[Path]:
+        """The files that are made of it."""
+        return [out / kind / f"{self.name}.png" for kind in form.kinds]
+
+
+class Found(NamedTuple):
+    """What lies in the folders that are given."""
+
+    pictures: list[Picture]  # in the order of their names
+    videos: list[Path]
+    others: int  # other or hidden files
+
+
+def find(given: Sequence[Path], out: Path) -> Found:
+    """The pictures among files and folders.
+
+    Hidden files are no pictures, nor are results that an earlier run wrote to `out`. Raises BadRequest when there are
+    none, for a video that is named itself, and, naming both, when two would have the same results.
+    """
+    pictures, videos, others = list[Picture](), list[Path](), 0
+    for path in given:
+        if path.is_dir():
+            files = sorted(_files_below(path, [(out / kind).resolve() for kind in (*RESULTS, CONFIDENCE)]))
+            shown = [file for file in files if not _is_hidden(file, path)]
+            found = [file for file in shown if file.suffix.lower() in ENDINGS]
+            pictures += [Picture(file.relative_to(path).with_suffix("").as_posix(), file) for file in found]
+            videos += (filmed := [file for file in shown if _is_video(file)])
+            others += len(files) - len(found) - len(filmed)
+        elif not path.exists():
+            raise BadRequest(f"{path}: not found.\nGive images, or folders of images.")
+        elif _is_video(path):
+            raise BadRequest(f"{path}: a video or an animation, images were expected.\n{frames_of(path)}")
+        else:
+            pictures.append(Picture(path.stem, path))
+    if not pictures:
+        advice = frames_of(videos[0]) if videos else f"Known endings: {', '.join(ENDINGS)}."
+        raise BadRequest(f"{', '.join(map(str, given))}: no images.\n{advice}")
+    _check_names(pictures)
+    return Found(pictures, videos, others)
+
+
+def frames_of(video: Path) -> str:
+    """What makes images of a video."""
+    return f"Make images of it: mkdir -p frames && ffmpeg -i {shlex.quote(str(video))} frames/%06d.png"
+
+
+def _check_names(pictures: list[Picture]) -> None:
+    by_name = dict[str, list[Path]]()
+    for picture in pictures:
+        by_name.setdefault(picture.name, []).append(picture.path)
+    twice = [" and ".join(map(str, paths)) for paths in by_name.values() if len(paths) > 1]
+    if twice:
+        raise BadRequest(
+            listing(f"{len(twice)} names occur more than once, and results would overwrite each other", twice)
+            + "\nGive the folder above them, whose tree is kept, or give these images in runs of their own."
+        )
+
+
+def _files_below(folder: Path, without: list[Path]) -> Iterator[Path]:
+    """All files below a folder but those below others; links are followed, but not in circles."""
+    for where, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = Path(where).resolve()
+        below = {name: Path(where, name).resolve() for name in folders}
+        folders[:] = [name for name, path in below.items() if path not in without and not here.is_relative_to(path)]
+        yield from (path for name in names if (path := Path(where, name)).is_file() or path.is_symlink())
+
+
+def _refuse(error: OSError) -> None:
+    raise BadRequest(f"{error.filename}: cannot be read ({error.strerror}).\nMake it readable, or give other folders.")
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def write(
+    picture: Picture, image: np.ndarray, ids: np.ndarray, confidence: np.ndarray | None, out: Path, form: Form
+) -> None:
+    """Write the results of a picture as PNG, each of them whole or not at all.
+
+    Ids, their colours, the colours over the picture and, if it is given, the confidence: uint8 of the picture's size.
+    """
+    colors = palette()[ids]
+    overlay = cv2.addWeighted(image, 0.5, colors, 0.5, 0)
+    contents = [png_of_label(ids) if form.ids == "train" else _png_of_gray(LABEL_IDS[ids])]
+    contents += [png_of_image(Image.fromarray(pixels)) for pixels in (colors, overlay)]
+    contents += [] if confidence is None else [_png_of_gray(confidence)]
+    for path, content in zip(picture.results(out, form), contents, strict=True):
+        write_bytes(path, content)
+
+
+def _png_of_gray(values: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", values)[1])
