@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import yaml
@@ -30,7 +31,8 @@ def load(source: Path | dict[str, Any]) -> Params:
     recipe at every scale. Raises BadRequest naming the key, what was found there, what was expected and the nearest
     valid name.
     """
-    content = json.loads(json.dumps(_read(source) if isinstance(source, Path) else source, default=str))
+    text = json.dumps(_read(source) if isinstance(source, Path) else source, default=str)
+    content = json.loads(text, object_pairs_hook=_once)
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
     scales, recipes = _blocks(content, "scales", "smoke"), _blocks(content, "recipes", "official-code")
@@ -94,11 +96,32 @@ def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, An
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _Loader)
     except FileNotFoundError as error:
         raise BadRequest(f"{path}: not found.\nRun the command in the project's folder.") from error
     except yaml.YAMLError as error:
         raise BadRequest(f"{path}: not YAML.\n{error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML keeps the last: `1` and `01` are one number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if not key.tag.endswith(":merge")]
+        _check_once([self.construct_object(key, deep=True) for key in keys])
+        return super().construct_mapping(node, deep)
+
+
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs as a mapping. Raises BadRequest for a key that stands there twice."""
+    _check_once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _check_once(keys: list[Any]) -> None:
+    for key in keys:
+        if keys.count(key) > 1:
+            raise BadRequest(f"params.yaml: '{key}' is given twice in one section.\nKeep one of them.")
 
 
 def _override(base: Any, over: Any) -> Any:
@@ -186,9 +209,17 @@ def _faults_of_domains(params: Params) -> Iterator[str]:
                 f"data.sources.{name} is world, which renders {', '.join(WORLD)} only.\n"
                 "Name the folder of a copy instead, or download."
             )
+        if name in params.data.subset and source in ("world", "download"):
+            yield (
+                f"data.subset names {name}, but data.sources.{name} is {source}, which gives all of it.\n"
+                "Name the folder that holds the part in data.sources, or leave it out of data.subset."
+            )
         packed = [archive.name for archive in DATASETS[name].archives if not archive.name.endswith(".zip")]
         if source == "download" and packed and not params.data.unpack:
             yield f"data.unpack is false, but {packed[0]} of {name} is not a zip archive.\nSet data.unpack to true."
+    for name in params.data.subset:
+        if name not in params.data.sources:
+            yield f"data.subset names '{name}'; {nearest(name, params.data.sources)}"
     for name, custom in params.domains.items():
         key = f"domains.{name}"
         if name in DATASETS:
@@ -197,6 +228,8 @@ def _faults_of_domains(params: Params) -> Iterator[str]:
             yield f"{key}.val has no labels; leave val out, then nothing is measured."
         if (custom.train.labels or custom.val) and not custom.classes:
             yield f"{key}.classes is empty; say which class each id or colour of its labels is."
+        if custom.channel and any("," in raw for raw in custom.classes):
+            yield f"{key}.channel is {custom.channel}, but {key}.classes lists colours; use one of them."
         if len({"," in raw for raw in custom.classes}) > 1:
             yield f"{key}.classes mixes ids and colours; use one of them."
         for wrong in sorted({*custom.absent} & {*custom.classes.values()}):
@@ -269,6 +302,8 @@ def _message(model: type[Section], content: dict[str, Any], detail: Any, where: 
         return f"params.yaml: {key} is not known; {nearest(last, _names_at(model, location[:-1]))}"
     if detail["type"] == "missing":
         return f"params.yaml: {key} is missing; it is needed."
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
+        return f"params.yaml: {key}: {detail['msg'].removeprefix('Value error, ')}."
     found = "not known" if detail["loc"] and detail["loc"][-1] == "[key]" else json.dumps(detail["input"])
     expected = detail["msg"].removeprefix("Value error, ")
     expected = expected[0].lower() + expected[1:]
@@ -295,10 +330,12 @@ def _keys(content: Any, detail: Any) -> list[str]:
 
 
 def _names_at(model: type[Section], location: list[str]) -> list[str]:
-    """The keys that the section at `location` knows."""
+    """The keys that the section at `location` knows; a mapping has one kind of sections, such as one a domain."""
+    kind: Any = model
     for part in location:
-        model = model.model_fields[part].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
+        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind  # a section or None
+    return list(kind.model_fields)
 
 
 def _known(where: str, words: Any, valid: tuple[str, ...]) -> None:

@@ -89,9 +89,11 @@ def run_settings(params: Params, domain: str, method: str) -> RunSettings:
 
 
 def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:
-    absent = list(dataset_of(params, domain).absent)
-    evaluate = params.evaluate.model_dump()
-    return EvaluateJob(**evaluate, frames=params.figures.frames, absent=absent, device=params.loop.device)
+    row, evaluate = dataset_of(params, domain), params.evaluate.model_dump()
+    absent, merged = list(row.absent), row.merged or None
+    return EvaluateJob(
+        **evaluate, frames=params.figures.frames, absent=absent, merged=merged, device=params.loop.device
+    )
 
 
 JOBS: dict[str, Callable[[Params, str, str], Section]] = {

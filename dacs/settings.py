@@ -7,7 +7,7 @@ effect on results: `identity` leaves them out of what decides whether a result i
 from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dacs.errors import nearest
 from dacs.labels import NAMES
@@ -38,6 +38,31 @@ def _one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def raw_key(text: str) -> tuple[int, ...]:
+    """An id (one number) or a colour (red, green, blue) as it stands in a table of classes."""
+    return tuple(map(int, text.split(",")))
+
+
+def _raw_keys(classes: dict[str, str]) -> dict[str, str]:
+    """Accept ids and colours of 8 bits, each once."""
+    seen: dict[tuple[int, ...], str] = {}
+    for text in classes:
+        if max(raw_key(text)) > 255:
+            raise ValueError(f"'{text}' is above 255; ids and the parts of colours are 0 to 255")
+        if (other := seen.setdefault(raw_key(text), text)) != text:
+            raise ValueError(f"'{other}' and '{text}' are the same; name each id or colour once")
+    return classes
+
+
+def _listed(value: Any) -> Any:
+    """One pattern as a list of one, an empty text as none."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise ValueError("a pattern, or a list of patterns, was expected")
+    return value
+
+
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -55,8 +80,9 @@ ClassOrIgnore = Annotated[str, _one_of((*NAMES, "ignore"))]
 Backbone = Annotated[str, Field(pattern=r"^(timm/[a-z0-9_.]+|mit_b[0-5])$")]
 RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
 Text = Annotated[str, Field(min_length=1)]
+Patterns = Annotated[list[str], BeforeValidator(_listed)]  # of file names, or files that list files
 TIMM = "timm/"  # before the name of a backbone
-Scale = Literal["demo", "smoke", "paper"]
+Scale = Literal["demo", "smoke", "photos", "paper"]
 Resample = Literal["bicubic", "bilinear", "opencv"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -91,6 +117,7 @@ class DownloadOptions(Section):
     keep_archives: bool
     unpack: bool
     gta5_frames: Literal["all", "official"]
+    subset: Annotated[list[Name], Distinct]  # data sets whose folder holds a part of what is published
     parallel: Count
     mirrors: dict[str, str]
     unverified_hosts: Annotated[list[str], Distinct]
@@ -102,14 +129,15 @@ class Data(DownloadOptions):
 
 
 class FilePatterns(Section):
-    images: Text
-    labels: str = ""
+    images: Annotated[Patterns, Field(min_length=1)]
+    labels: Patterns = []
 
 
 class CustomDomain(Section):
     train: FilePatterns
     val: FilePatterns | None = None
-    classes: dict[RawId, ClassOrIgnore] = {}
+    classes: Annotated[dict[RawId, ClassOrIgnore], AfterValidator(_raw_keys)] = {}
+    channel: Literal["red", "green", "blue"] | None = None  # of a colour PNG, in which the ids of labels are
     absent: Annotated[list[ClassName], Distinct] = []
     size: Size
 
@@ -343,6 +371,7 @@ class EvaluateJob(Evaluate):
     no_effect = frozenset({"batch", "device"})
     frames: Count  # whose predictions are kept
     absent: list[ClassName]  # classes that the target does not have
+    merged: dict[ClassName, ClassName] | None = None  # class whose predictions count as another, as its labels do
     device: Device
 
 

@@ -85,7 +85,7 @@ def test_the_paper_scale_is_the_authors_schedule() -> None:
     assert (params.train.bn_statistics, adapt.bn_statistics) == ("live", "live")
     assert (params.remap.sizes["gta5"], params.remap.sizes["cityscapes"]) == ((720, 1280), (512, 1024))
     resample = {name: params.remap.resample_of(name) for name in DATASETS}
-    assert resample == {"gta5": "bicubic", "synthia": "bicubic", "cityscapes": "bilinear"}
+    assert resample == {"gta5": "bicubic", "synthia": "bicubic", "cityscapes": "bilinear", "camvid": "bicubic"}
 
 
 def test_the_default_reading_is_the_reviews() -> None:
@@ -205,7 +205,8 @@ def test_a_number_that_yaml_takes_for_text_is_explained() -> None:
 
 
 def test_every_missing_key_is_named() -> None:
-    content = {**tiny.content(), "scales": {}, "recipes": {"shipped": {}}}
+    tasks = ["gta5-cityscapes", "synthia-camvid"]
+    content = {**tiny.changed("runs.tasks", tasks), "scales": {}, "recipes": {"shipped": {}}}
     optional = ("scale", "scales", "recipe", "recipes", "methods", "domains")
     keys = [(section, key) for section in content if section not in optional for key in content[section]]
     assert len(keys) > 60
@@ -248,6 +249,7 @@ def test_a_crop_larger_than_the_frames_names_both(domain: str, too_much: tuple[i
     content = tiny.changed("scales", {})
     content["loop"]["crop"] = [50 + too_much[0], 60 + too_much[1]]
     content["remap"] |= {name: [60, 70] for name in DATASETS} | {domain: [50, 60]}
+    content["runs"]["tasks"] = ["gta5-cityscapes", "synthia-camvid"]
     message = refusal(content)
     assert str(content["loop"]["crop"]) in message
     assert f"remap.{domain}" in message

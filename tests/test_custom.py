@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
+from dacs.config import load
 from dacs.datasets.custom import find_custom
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
@@ -66,15 +68,15 @@ def test_what_is_prepared_follows_from_where_labels_are(tmp_path: Path) -> None:
     unlabelled = table(tmp_path, {}, train={"images": FILES["images"]}, absent=["train"])
     whole = table(tmp_path, IDS, val=FILES)
     headers = {"train": "image", "val": "image,label,full", "oracle": "image,label"}
-    for name, custom, indices, roles in (
-        ("unlabelled", unlabelled, {"train": "image"}, ("train", "train")),
-        ("whole", whole, headers, ("oracle", "val")),
+    for name, custom, indices, roles, summary in (
+        ("unlabelled", unlabelled, {"train": "image"}, ("train", "train"), "read whole"),
+        ("whole", whole, headers, ("oracle", "val"), "read whole, train and val share 1 images"),
     ):
         prepare(custom, tmp_path / name)
         found = {path.parent.name: path.read_text().splitlines()[0] for path in tmp_path.glob(f"{name}/*/index.csv")}
         report = read_json(tmp_path / name / "data_report.json")
         assert (found, (report["labelled_split"], report["measured_split"])) == (indices, roles)
-        assert (report["origin"], report["summary"], report["absent"]) == ("custom", "read whole", custom.absent)
+        assert (report["origin"], report["summary"], report["absent"]) == ("custom", summary, custom.absent)
     with Image.open(tmp_path / "whole/val/full/0001.png") as full:
         assert full.size == (24, 16)
 
@@ -113,10 +115,34 @@ def test_what_the_table_does_not_know_is_named_with_its_file(
     assert not [*tmp_path.glob("out/*/index.csv")]
 
 
-@pytest.mark.parametrize("key", ["128,64,256", "256"])
-def test_a_number_above_255_is_a_bad_request(key: str, tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"domains\.fleet\.classes: .* above 255"):
-        find_custom("fleet", table(tmp_path, {key: "road"}))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": {"128,64,256": "road"}}, r"domains\.fleet\.classes: '128,64,256' is above 255"),
+        ({"classes": {"300": "road"}}, r"domains\.fleet\.classes: '300' is above 255"),
+        ({"classes": {"1": "road", "01": "car"}}, "'1' and '01' are the same"),
+        ({"classes": {"0,0,0": "road", "0, 0, 0": "car"}}, "'0,0,0' and '0, 0, 0' are the same"),
+        ({"classes": {0: "road", "0": "car"}}, "'0' is given twice"),
+        ({"classes": {0: "rood"}}, r"^params.yaml: domains\.fleet\.classes\.0 is \"rood\"; did you mean 'road'\?$"),
+        ({"chan": "red"}, r"^params.yaml: domains\.fleet\.chan is not known; did you mean 'channel'\?$"),
+        ({"train": {"image": "*.png"}}, r"domains\.fleet\.train\.image is not known; did you mean 'images'\?"),
+        ({"val": {"images": "*.png", "label": ""}}, r"domains\.fleet\.val\.label is not known; did you mean 'labels'"),
+        ({"train": {"images": 5}}, r"domains\.fleet\.train\.images is 5; a pattern, or a list of patterns, was"),
+        ({"channel": "red", "classes": {"0,0,0": "road"}}, "channel is red, but domains.fleet.classes lists colours"),
+    ],
+)
+def test_a_wrong_table_is_refused_before_anything_runs(changes: dict[str, Any], words: str) -> None:
+    files = {"images": "/images/*.png", "labels": "/labels/*.png"}
+    fleet = {"train": files, "classes": {"0": "road"}, "size": [512, 1024], **changes}
+    with pytest.raises(BadRequest, match=words):
+        load(tiny.changed("domains", {"fleet": fleet}))
+
+
+@pytest.mark.parametrize("classes", ["{1: road, 01: car}", "{1: road, 1: car}"])
+def test_an_id_that_a_file_gives_twice_is_refused(classes: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(f"domains: {{fleet: {{classes: {classes}}}}}")
+    with pytest.raises(BadRequest, match="'1' is given twice"):
+        load(tmp_path / "params.yaml")
 
 
 def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:

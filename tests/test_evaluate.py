@@ -12,7 +12,7 @@ from PIL import Image
 from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
 from dacs.evaluation.evaluate import evaluate_run, load
-from dacs.files import read_json
+from dacs.files import read_json, write_json
 from dacs.labels import NAMES, palette
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.loading.split import Split
@@ -188,3 +188,12 @@ def test_weights_that_do_not_fit_are_an_error_that_names_them(damage: str, run: 
     with pytest.raises(RunFailed, match="not weights of small") as caught:
         load(broken.weights)
     assert str(broken.weights) in str(caught.value).splitlines()[0]
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = tiny.finished_run(tmp_path / "run")
+    spec = read_json(run.spec)
+    del spec["settings"]["model"]["head_width"]
+    write_json(run.spec, spec)
+    with pytest.raises(RunFailed, match=r"made by another version of dacs.*\(model.head_width: Field required\)"):
+        load(run.weights)

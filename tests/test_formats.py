@@ -120,7 +120,7 @@ def test_the_archives_are_as_published() -> None:
 
 @pytest.mark.parametrize(
     ("domain", "kind"),
-    [pair for pair in product(DOMAINS, ["RGB", "L", "I;16", "P"]) if pair not in (("gta5", "P"), ("cityscapes", "L"))],
+    sorted({*product(DOMAINS, ["RGB", "L", "I;16", "P"])} - {("gta5", "P"), ("cityscapes", "L"), ("camvid", "L")}),
 )
 def test_a_label_in_another_encoding_is_refused(domain: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "label.png"

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dacs.adaptation.losses import confident_share, mixed_loss, pixel_weights, pseudo_weights, source_loss
+from dacs.config import load
 from dacs.labels import IGNORE
 from dacs.types import LabelledImages
 
@@ -139,7 +140,7 @@ def test_pseudo_labels_in_the_margins_weigh_nothing_and_pasted_pixels_what_they_
 
 
 def test_margins_of_daformer_are_15_and_120_of_512_rows() -> None:
-    margins = tiny.params().methods["daformer"]["margins"]
+    margins = load(tiny.changed("scale", "paper")).methods["daformer"]["margins"]
     confidence = torch.ones(1, 512, 2)
     weights, _ = pseudo_weights(confidence, confidence, tiny.adapt(margins=margins))
     rows = weights[0, :, 0].nonzero().flatten()

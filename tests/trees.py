@@ -1,4 +1,4 @@
-"""Tiny raw trees in the true layouts of the three data sets, written without the package's writers."""
+"""Tiny raw trees in the true layouts of the four data sets, written without the package's writers."""
 
 import struct
 import zlib
@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-RAW_IDS = {"gta5": range(35), "synthia": range(23), "cityscapes": range(34)}  # raw ids that labels may hold
+RAW_IDS = {  # that labels may hold
+    "gta5": range(35),
+    "synthia": range(23),
+    "cityscapes": range(34),
+    "camvid": range(12),
+}
 
 
 def ids(rng: np.random.Generator, size: tuple[int, int], highest: int) -> np.ndarray:
@@ -54,7 +59,12 @@ def write_gray(path: Path, label: np.ndarray) -> None:
     Image.fromarray(label.astype(np.uint16) * 1000).save(str(path).replace("labelIds", "instanceIds"))
 
 
-WRITE_LABEL = {"gta5": write_palette, "synthia": write_red16, "cityscapes": write_gray}
+def write_ids(path: Path, label: np.ndarray) -> None:
+    """CamVid: gray ids, and nothing beside them."""
+    Image.fromarray(label).save(path)
+
+
+WRITE_LABEL = {"gta5": write_palette, "synthia": write_red16, "cityscapes": write_gray, "camvid": write_ids}
 
 
 def paths(domain: str, raw: Path, split: str, number: int) -> tuple[Path, Path]:
@@ -64,6 +74,9 @@ def paths(domain: str, raw: Path, split: str, number: int) -> tuple[Path, Path]:
     if domain == "synthia":
         base = raw / "RAND_CITYSCAPES"
         return base / f"RGB/{number:07d}.png", base / f"GT/LABELS/{number:07d}.png"
+    if domain == "camvid":
+        folder, name = ("train", f"0001TP_{number:06d}") if split == "train" else ("test", f"Seq05VD_f{number:05d}")
+        return raw / f"CamVid/{folder}/{name}.png", raw / f"CamVid/{folder}annot/{name}.png"
     city = ("aachen", "bochum")[number % 2] if split == "train" else "lindau"
     name = f"{city}_{number:06d}_000019"
     return (
@@ -78,7 +91,7 @@ def write_tree(
     """A raw folder with frames 1..frames in each split; returns the raw ids of each frame by the name of its label."""
     rng = np.random.default_rng(seed)
     written = {}
-    for split in ("train", "val") if domain == "cityscapes" else ("train",):
+    for split in ("train", "val") if domain in ("cityscapes", "camvid") else ("train",):
         for number in range(1, frames + 1):
             image, label = paths(domain, raw, split, number)
             write_image(image, rng, size)

@@ -1,12 +1,14 @@
 """What is known of a data set, and what is found of it on a disk."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from os.path import isdir, isfile, lexists
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dacs.datasets.decode import Decode, listing
-from dacs.datasets.storage import File
+from dacs.datasets.decode import LISTED, Decode, listing
+from dacs.datasets.storage import File, names_in
 from dacs.errors import RunFailed
 
 
@@ -41,10 +43,12 @@ class Archive(NamedTuple):
     name: str  # under which it is kept
     address: str
     bytes: int | None  # None: not published
-    checksum: str  # "md5:…" or "sha256:…", lower case; "": not published, the first download is trusted and noted
+    checksum: str  # "md5:…" or "sha256:…", lower case; "": not published, the first download is trusted and noted;
+    # "files:…", where servers pack it anew: the sha256 of what sha256sum prints of its files, in order of their names
     unpacked_limit: int  # bytes beyond which unpacking is refused: a guard of ours, not a published fact
     login: str  # whose account it needs: "" or "cityscapes"
     description: str
+    files: str = ""  # pattern of the members that are unpacked, empty: all; group 1: the name by which sha256sum has it
 
 
 class Terms(NamedTuple):
@@ -71,12 +75,15 @@ class DataSet:
     colors: tuple[str, str] | None = None  # in figures on a white page, on a dark one; None: the report chooses
     headline: str = "19"  # class set of the headline number of runs that have it as source
     absent: tuple[str, ...] = ()  # classes that it does not have
+    merged: dict[str, str] = field(default_factory=dict)  # class that its labels do not tell from another → the other
 
     homes: tuple[str, ...] = ("",)  # folders that may hold a layout, below the one that a person names
     layouts: tuple[Layout, ...] = ()
     frame: str = r"[^/]+"  # pattern of a frame's name: the path of its files below the folders of a layout, without
     image_end: str = ".png"  # this end of images
     label_end: str = ".png"  # or this one of labels
+    frames: dict[str, str] = field(default_factory=dict)  # the pattern for a split that is a part of its folder
+    folders: dict[str, str] = field(default_factory=dict)  # what {split} stands for, where it is not the raw split
     splits: dict[str, str]  # raw split → prepared split that is given its labels; "": it has none
 
     decode: Decode
@@ -93,9 +100,9 @@ class DataSet:
     terms: Terms | None = None
     unneeded: tuple[str, ...] = ()  # how members of archives start that are not unpacked
 
-    def unpack_member(self, name: str) -> bool:
+    def unpack_member(self, archive: Archive, name: str) -> bool:
         """Whether a member of an archive is needed."""
-        return not name.startswith(self.unneeded)
+        return not name.startswith(self.unneeded) and bool(re.match(archive.files, name))
 
     @property
     def is_target(self) -> bool:
@@ -130,14 +137,40 @@ class Raw(NamedTuple):
     sizes: frozenset[tuple[int, int]] = frozenset()  # that images must have: height, width in pixels; empty: any
 
 
-def pair(where: str, images: dict[str, File], labels: dict[str, File] | None) -> list[Frame]:
+class Files(NamedTuple):
+    """The images or the labels that were found."""
+
+    found: dict[str, File]  # by the name that an image and its label share
+    path_of: Callable[[str], str]  # where the file of such a name is sought
+
+
+def pair(where: str, images: Files, labels: Files | None) -> list[Frame]:
     """Frames in the order of their names; labels None: unlabelled. Raises RunFailed listing files without partner."""
     partners = images if labels is None else labels
-    alone = [f"{file}: image without label" for key, file in images.items() if key not in partners]
-    alone += [f"{file}: label without image" for key, file in partners.items() if key not in images]
+    alone = [(str(file), "image without label", partners, key) for key, file in images.found.items()]
+    alone += [(str(file), "label without image", images, key) for key, file in partners.found.items()]
+    alone = sorted((each for each in alone if each[3] not in each[2].found), key=lambda each: each[0])
     if alone:
+        faults = [f"{file}: {kind}; {_sought(others, key)}" for file, kind, others, key in alone[:LISTED]]
         raise RunFailed(
-            listing(f"{where}: {len(alone)} files have no partner", sorted(alone))
-            + "\nAdd the missing files, or remove these; an interrupted unpacking leaves such pairs."
+            listing(f"{where}: {len(alone)} files have no partner", faults + [""] * len(alone[LISTED:]))
+            + "\nAdd or rename the missing files, or remove these; an interrupted unpacking leaves such pairs."
         )
-    return sorted(Frame(Path(key).name, file, labels[key] if labels else None) for key, file in images.items())
+    found = images.found.items()
+    return sorted(Frame(Path(key).name, file, labels.found[key] if labels else None) for key, file in found)
+
+
+def _sought(files: Files, key: str) -> str:
+    """Where the file of a name was sought, and what of a like name lies there instead."""
+    path = Path(files.path_of(key))
+    if lexists(path) and not isfile(path):
+        return f"{path} is a link to nothing, or no regular file"
+    there = names_in(str(path.parent)) if isdir(path.parent) else []
+    stem = path.name.removesuffix(path.suffix)
+    like = [name for name in there if name.startswith((Path(key).name, stem))] or there
+    return f"sought: {path}" + (f", found: {examples(like)}" if like else "")
+
+
+def examples(names: Sequence[str]) -> str:
+    """The first names, and how many others there are."""
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

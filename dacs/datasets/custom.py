@@ -1,25 +1,21 @@
 """Custom data sets: patterns of file names, and the class of each raw id or colour."""
 
-import re
+import os
 from functools import partial
-from glob import glob
 from pathlib import Path
 
-from dacs.datasets.base import DataSet, Raw, pair
-from dacs.datasets.decode import decode_colors, decode_ids
+from dacs.datasets.base import DataSet, Files, Frame, Raw, pair
+from dacs.datasets.decode import decode_colors, decode_label
+from dacs.datasets.patterns import Match, filled, is_list, listed, matches, start_of
 from dacs.datasets.storage import File
-from dacs.errors import BadRequest, RunFailed
+from dacs.errors import RunFailed
 from dacs.labels import IGNORE, NAMES
-from dacs.settings import CustomDomain
-
-WILDCARDS = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}
+from dacs.settings import CustomDomain, FilePatterns, raw_key
 
 
 def describe(domain: str, table: CustomDomain) -> DataSet:
     """What the table of a custom domain says, as a row. Colours are numbered in the order of the table."""
-    keys = [tuple(map(int, key.split(","))) for key in table.classes]
-    if any(number > 255 for key in keys for number in key):
-        raise BadRequest(f"domains.{domain}.classes: an id or a part of a colour is above 255.\nGive 0 to 255.")
+    keys = [raw_key(key) for key in table.classes]
     painted = any(len(key) > 1 for key in keys)
     raw_ids = range(len(keys)) if painted else [key[0] for key in keys]
     id_names = dict(zip(raw_ids, table.classes.values(), strict=True))
@@ -28,44 +24,77 @@ def describe(domain: str, table: CustomDomain) -> DataSet:
         title=domain.replace("_", " "),
         absent=tuple(table.absent),
         splits={"train": "oracle" if table.train.labels else ""} | ({"val": "val"} if table.val else {}),
-        decode=partial(decode_colors, colors=keys) if painted else decode_ids,
+        decode=partial(decode_colors, colors=keys) if painted else partial(decode_label, channel=table.channel),
         train_ids={raw: IGNORE if name == "ignore" else NAMES.index(name) for raw, name in id_names.items()},
         id_names=id_names,
     )
 
 
 def find_custom(domain: str, table: CustomDomain) -> Raw:
-    """The frames that the patterns of a custom domain match.
+    """The frames that the patterns of a custom domain match; an image that several paths lead to counts once.
 
     What the wildcards of an image and of its label stand for is the same: the frame's name. Raises RunFailed where a
     pattern matches nothing, or a file has no partner.
     """
     dataset = describe(domain, table)
     patterns = {"train": table.train} | ({"val": table.val} if table.val else {})
-    frames = {}
-    for split, files in patterns.items():
-        where = f"domains.{domain}.{split}"
-        images = _matches(f"{where}.images", files.images)
-        labels = _matches(f"{where}.labels", files.labels) if files.labels else None
-        frames[split] = pair(where, images, labels)
-    root = re.split(r"[*?]", table.train.images)[0].rpartition("/")[0] or "."
-    layout = "; ".join(f"{files.images} with {files.labels or 'no labels'}" for files in patterns.values())
-    return Raw(dataset, Path(root), "custom", layout, frames, {})
+    frames = {split: _frames(f"domains.{domain}.{split}", files) for split, files in patterns.items()}
+    first = table.train.images[0]
+    root = frames["train"][0].image.path.parent if is_list(first) else Path(start_of(first))
+    layout = "; ".join(
+        f"{', '.join(files.images)} with {', '.join(files.labels) or 'no labels'}" for files in patterns.values()
+    )
+    return Raw(dataset, root, "custom", layout, frames, {})
 
 
-def _matches(where: str, pattern: str) -> dict[str, File]:
-    """The files that a pattern matches, by what its wildcards stand for."""
-    if not re.search(r"[*?]", pattern):
-        raise BadRequest(f"{where}: '{pattern}' has no wildcard.\nWrite a pattern, such as /data/fleet/images/*.png.")
-    parts = [WILDCARDS.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*|\?)", pattern)]
-    found: dict[str, File] = {}
-    for path in sorted(glob(pattern, recursive=True)):
-        match = re.fullmatch("".join(parts), path)
-        if match and Path(path).is_file():
-            name = "_".join(part.strip("/").replace("/", "_") for part in match.groups() if part)
-            if name in found:
-                raise RunFailed(f"{path}: would be called {name}, as {found[name]} is.\nRename one of them.")
-            found[name] = File(Path(path))
-    if not found:
-        raise RunFailed(f"{where}: no file matches '{pattern}'.\nCorrect the pattern, or add the files.")
-    return found
+def _frames(where: str, files: FilePatterns) -> list[Frame]:
+    found = _found(f"{where}.images", files.images, 0)
+    images, labels = _by_name(where, found), dict[str, Match]()
+    if files.labels:
+        found_labels = _found(f"{where}.labels", files.labels, 1)
+        by_line = all(map(is_list, [*files.images, *files.labels]))
+        labels = _by_line(where, found, found_labels) if by_line else _by_name(where, found_labels)
+        if any(map(is_list, files.images)):  # it chooses among the labels
+            labels = {name: label for name, label in labels.items() if name in images}
+    parts = {name: match.parts for named in (labels, images) for name, match in named.items()}
+
+    def as_files(patterns: list[str], named: dict[str, Match]) -> Files:
+        paths = {name: File(Path(match.path)) for name, match in named.items()}
+        return Files(paths, lambda name: filled(patterns[0], parts[name]))
+
+    paired = pair(where, as_files(files.images, images), as_files(files.labels, labels) if files.labels else None)
+    for frame in paired:
+        if frame.label == frame.image:
+            raise RunFailed(f"{where}: {frame.image} is named as image and as label.\nCorrect one of the patterns.")
+    once = {os.path.realpath(frame.image.path): frame for frame in reversed(paired)}  # the first name of each
+    return sorted(once.values())
+
+
+def _found(where: str, patterns: list[str], column: int) -> list[Match]:
+    """The files that patterns match or files list."""
+    groups = (listed(where, each, column) if is_list(each) else matches(where, each) for each in patterns)
+    return [match for group in groups for match in group]
+
+
+def _by_name(where: str, found: list[Match]) -> dict[str, Match]:
+    """Files by the names of their frames."""
+    named: dict[str, Match] = {}
+    for match in found:
+        other = named.setdefault(match.name, match)
+        if os.path.realpath(other.path) != os.path.realpath(match.path):
+            raise RunFailed(
+                f"{where}: {match.path} would be called {match.name}, as {other.path} is.\n"
+                "Rename one of them, or use a wildcard for what differs, such as {left,right}/*.png."
+            )
+    return named
+
+
+def _by_line(where: str, images: list[Match], labels: list[Match]) -> dict[str, Match]:
+    """Labels by the names of the images in the same lines."""
+    if len(labels) != len(images):
+        raise RunFailed(f"{where}: {len(images)} images and {len(labels)} labels are listed.\nList as many.")
+    named: dict[str, Match] = {}
+    for image, label in zip(images, labels, strict=True):
+        if named.setdefault(image.name, label).path != label.path:
+            raise RunFailed(f"{where}: {image.path} is listed with two labels.\nKeep one of the lines.")
+    return named

@@ -20,6 +20,8 @@ LISTED = 10  # faults written out; the rest are counted
 UNREADABLE = (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError)  # what decoders raise
 TO_RGB = {(): cv2.COLOR_GRAY2RGB, (3,): cv2.COLOR_BGR2RGB, (4,): cv2.COLOR_BGRA2RGB}  # by channels
 Decode = Callable[[bytes], np.ndarray]  # bytes of a label file → raw ids: uint8 of shape (height, width)
+CHANNELS = ("red", "green", "blue")
+COLORED = (2, 6)  # kinds of PNG: RGB, RGB with alpha; 0 is gray, 3 a palette, 4 gray with alpha
 T = TypeVar("T")
 
 
@@ -77,6 +79,32 @@ def decode_ids(content: bytes, modes: tuple[str, ...] = ("L", "P")) -> np.ndarra
         return np.asarray(image)
 
 
+def decode_label(content: bytes, channel: str | None = None) -> np.ndarray:
+    """Ids of a PNG of any depth: gray values as they are written, indices of a palette, or one channel of colours.
+
+    Pillow and OpenCV scale gray of 1, 2 and 4 bits to 0..255; that is undone. Without `channel` a colour PNG of 16 bits
+    is read as SYNTHIA's are, by its red.
+    """
+    bits, kind = content[24], content[25]  # of the header
+    if kind in COLORED:
+        if not (channel or bits == 16):
+            raise BadFrame("ids were expected, found colours: name their channel (channel: red), or list colours")
+        ids = decode_unchanged(content)[..., 2 - CHANNELS.index(channel or "red")]
+        if not (channel or ids.any()):
+            raise BadFrame("ids were expected, found 16-bit colours without red: name their channel (channel: green)")
+    elif channel or kind not in (0, 3):
+        found = "gray with alpha" if kind == 4 else "one channel"
+        raise BadFrame(f"ids were expected in {channel or 'one channel'}, found {found}")
+    else:
+        with Image.open(io.BytesIO(content)) as image:
+            ids = np.asarray(image)
+        if kind == 0 and bits in (2, 4):
+            ids = ids // np.uint8(255 // (2**bits - 1))
+    if ids.max() > 255:
+        raise BadFrame(f"ids up to {ids.max()}, at most 255 was expected: bring them to 8 bits")
+    return ids.astype(np.uint8)
+
+
 def decode_palette(content: bytes) -> np.ndarray:
     """Ids that are indices of a palette."""
     return decode_ids(content, ("P",))
@@ -84,6 +112,8 @@ def decode_palette(content: bytes) -> np.ndarray:
 
 def decode_colors(content: bytes, colors: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Labels that are painted: the id of a pixel is the index of its colour in `colors`."""
+    if content[24] == 16:
+        raise BadFrame("8-bit colours were expected, found 16 bits: are these ids in one channel (channel: red)?")
     with Image.open(io.BytesIO(content)) as image:
         if image.mode not in ("RGB", "RGBA", "P"):
             raise BadFrame(f"a colour image was expected, found mode {image.mode}: or are these ids?")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from dacs.datasets.base import Raw, pair
+from dacs.datasets.base import Files, Raw, examples, pair
 from dacs.datasets.registry import dataset
 from dacs.datasets.storage import File, Tree
 from dacs.errors import RunFailed
@@ -45,17 +45,29 @@ def look(domain: str, tree: Tree) -> Raw:
     row, incomplete = dataset(domain), list[str]()
     for home, layout in product(row.homes, row.layouts):
         images, labels = (f"{home}/{folder}".lstrip("/") for folder in layout[:2])
-        folders = {folder.format(split=split) for folder in (images, labels) for split in row.splits}
-        files = {folder: tree.files(folder) for folder in sorted(folders)}
+        places = {
+            split: [each.format(split=row.folders.get(split, split)) for each in (images, labels)]
+            for split in row.splits
+        }
+        ends = (row.image_end, row.label_end)
+        kinds = {
+            folder: (row.frames.get(split, row.frame), end)
+            for split, folders in places.items()
+            for folder, end in zip(folders, ends, strict=True)
+        }
+        files = {folder: tree.files(folder) for folder in sorted(kinds)}
+        named = {folder: _by_name(*kinds[folder], found) for folder, found in files.items()}
         missing = [folder for folder in files if not files[folder]]
-        if not missing:
-            kinds, frames = ((images, row.image_end), (labels, row.label_end)), {}
+        if others := [folder for folder in files if files[folder] and not named[folder]]:
+            incomplete += [_other_names(folder, *kinds[folder], [*files[folder]]) for folder in others]
+        elif not missing:
+            frames = {}
             for split in row.splits:
-                found = (_by_name(row.frame, end, files[folder.format(split=split)]) for folder, end in kinds)
+                found = (_files(tree.root / folder, kinds[folder][1], named[folder]) for folder in places[split])
                 frames[split] = pair(f"{tree.root}: split '{split}'", *found)
             row = replace(row, decode=layout.decode or row.decode)
             return Raw(row, tree.root, "folder", f"{images} and {labels}", frames, {})
-        if len(missing) < len(files):
+        elif len(missing) < len(files):
             incomplete.append(f"{', '.join(sorted(files.keys() - missing))} without {', '.join(missing)}")
     where = " + ".join([f"{tree.root}", *tree.archives])
     problem = f"no whole copy of {row.name} there" if tree.root.is_dir() else "no such folder"
@@ -70,8 +82,20 @@ def check_counts(domain: str, root: Path, counts: dict[str, int]) -> None:
         if counts.get(split) != number:
             raise RunFailed(
                 f"{root}: {counts.get(split, 0):,} frames of {domain} in split '{split}', {number:,} are published.\n"
-                "Take a whole copy; to use a part of it, make it a custom domain (docs/data.md)."
+                f"Take a whole copy; to use this part on purpose, add to `data:` in params.yaml:  subset: [{domain}]"
             )
+
+
+def _files(folder: Path, end: str, found: dict[str, File]) -> Files:
+    return Files(found, lambda key: f"{folder / key}{end}")
+
+
+def _other_names(folder: str, frame: str, end: str, names: list[str]) -> str:
+    """What is said of a folder none of whose files has a name of the data set."""
+    kind = end.removesuffix(".png")
+    sought = f"*{end}" if kind else f"names like {frame}{end}"
+    like = [name for name in names if kind.rpartition("_")[0] in name]
+    return f"{folder}: {sought} sought, found {examples(like or names)}"
 
 
 def _by_name(frame: str, end: str, files: dict[str, File]) -> dict[str, File]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,12 +32,16 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
     student's predictions of `job.frames` evenly spread frames. `job.labels` is the size at which pixels are counted:
     "prepared", that of the frames (authors' code: 512x1024), or "full", that of the raw labels, to which logits are
     upsampled (AdaptSegNet, DAFormer: 1024x2048). Without labels counts are 0, scores None; `unmeasured` says so.
+    A prediction of a class in `job.merged` is taken for the other class there.
     """
     data, device = Split(split), device_for(job.device)
     pictures = data.spread(job.frames)
     numbers = list(range(len(data))) if data.labelled else pictures
     full = data.labelled and job.labels == "full"
     matrices, metrics, sizes = {}, {}, set[tuple[int, ...]]()
+    counted_as = np.arange(len(NAMES), dtype=np.uint8)
+    for name, other in (job.merged or {}).items():
+        counted_as[NAMES.index(name)] = NAMES.index(other)
     for role, weights in {"student": run.weights, "teacher": run.teacher}.items():
         network = load(weights).to(device)
         matrix = np.zeros((len(NAMES), len(NAMES)), np.int64)
@@ -44,10 +49,10 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
             ground_truth = data.full(i) if full else data.label(i)
             if ground_truth is not None:
                 enlarged = interpolate(logits, ground_truth.shape, align_corners=network.align_corners)
-                matrix += count(ground_truth.numpy(), _classes(enlarged))
+                matrix += count(ground_truth.numpy(), counted_as[_classes(enlarged)])
                 sizes.add(ground_truth.shape)
             if role == "student" and i in pictures:
-                write_bytes(out.predictions / f"{data.names[i]}.png", png_of_label(_classes(logits)))
+                write_bytes(out.predictions / f"{data.names[i]}.png", png_of_label(counted_as[_classes(logits)]))
         matrices[role], metrics[role] = matrix.tolist(), scores(matrix, job.absent)
     write_json(out.confusion, {"classes": list(NAMES), **matrices})
     write_json(out.metrics, {**metrics, **_protocol(data, job.labels, sizes), "absent": list(job.absent)})
@@ -56,7 +61,13 @@ def evaluate_run(run: RunDir, split: PreparedSplit, out: EvaluationDir, job: Eva
 def load(weights: Path) -> Segmenter:
     """A network of a finished run, in evaluation mode; its shape is given by settings.json beside the weights."""
     run = RunDir(weights.parent)
-    model = Model.model_validate(read_json(run.spec)["settings"]["model"])
+    try:
+        model = Model.model_validate(read_json(run.spec)["settings"]["model"])
+    except ValidationError as error:
+        raise RunFailed(
+            f"{run.spec}: made by another version of dacs, whose networks may compute something else"
+            f" (model.{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}).\nMake the run again."
+        ) from error
     network = build(model)
     try:
         network.load_state_dict(load_file(weights))

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dacs.datasets.base import Frame, Raw
-from dacs.datasets.decode import BadFrame, decode_file, decode_image, read_whole
+from dacs.datasets.decode import BadFrame, decode_file
+from dacs.datasets.picture import any_size, check_label, decode_picture, is_deep, orientation, read_file, upright
 from dacs.files import write_bytes
 from dacs.prepare import pixels
 from dacs.settings import RemapJob
@@ -28,7 +29,7 @@ class FrameJob(NamedTuple):
 class PreparedFrame(NamedTuple):
     """What was made of one frame, and its exact counts."""
 
-    note: dict[str, Any]  # frame; sha256 of its raw and of its made files; size of the image; pixels of each raw id
+    note: dict[str, Any]  # frame; sha256 of its raw and made files; size and depth of the image; pixels of each raw id
     colors: np.ndarray  # int64 of shape (3, 256): pixels of each value in each channel
     bands: np.ndarray  # int64 of shape (16, 256): pixels of each train id in each horizontal band
 
@@ -36,8 +37,9 @@ class PreparedFrame(NamedTuple):
 def prepare_frame(job: RemapJob, raw: Raw, frame_job: FrameJob) -> PreparedFrame | str:
     """Write the files of one frame, or say in one line what is wrong with it."""
     try:
-        contents = [read_whole(file) for file in (frame_job.frame.image, frame_job.frame.label) if file]
-        return _reuse(frame_job, contents) or _convert(job, raw, frame_job, contents)
+        contents = [read_file(file) for file in (frame_job.frame.image, frame_job.frame.label) if file]
+        with any_size():
+            return _reuse(frame_job, contents) or _convert(job, raw, frame_job, contents)
     except BadFrame as fault:
         return str(fault)
 
@@ -61,7 +63,7 @@ def _reuse(frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame | None:
 
 def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame:
     frame, label = frame_job.frame, None
-    photo = decode_file(frame.image, contents[0], decode_image)
+    photo = decode_file(frame.image, contents[0], decode_picture)
     size = (len(photo), len(photo[0]))
     if raw.sizes and size not in raw.sizes:
         expected = " or ".join(map(pixels.size_text, sorted(raw.sizes)))
@@ -75,17 +77,26 @@ def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]
     for path, content in zip(frame_job.files, made, strict=True):
         write_bytes(path, content)
     digests = {"raw": list(map(sha256, contents)), "made": list(map(sha256, made))}
-    note = {"frame": f"{frame_job.split}/{frame.name}", **digests, "size": pixels.size_text(size), "ids": raw_ids}
+    note = {
+        "frame": f"{frame_job.split}/{frame.name}",
+        **digests,
+        "size": pixels.size_text(size),
+        "deep": is_deep(contents[0]),
+        "ids": raw_ids,
+    }
     return _with_counts(note, image, label)
 
 
 def _read_label(raw: Raw, frame: Frame, size: tuple[int, int], content: bytes) -> tuple[np.ndarray, dict[str, int]]:
     """Train ids at the size of the image, and how many pixels have each raw id."""
-    label = raw.dataset.decode(content)
+    check_label(content)
+    label = upright(raw.dataset.decode(content), orientation(content))
     if frame.name in raw.defects and raw.defects[frame.name].remedy == "mended":
         label = pixels.nearest(label, size)
     if label.shape != size:
-        raise BadFrame(f"is {pixels.size_text(label.shape)}, its image {frame.image} {pixels.size_text(size)}")
+        found = f"is {pixels.size_text(label.shape)}, its image {frame.image} {pixels.size_text(size)}"
+        lying = "; was it drawn on the image without its EXIF orientation?" if label.shape == size[::-1] else ""
+        raise BadFrame(found + lying)
     counts = {str(raw_id): count for raw_id, count in enumerate(pixels.count_values(label).tolist()) if count}
     return pixels.train_ids(label, raw.dataset.train_ids), counts
 

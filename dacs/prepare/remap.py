@@ -4,6 +4,8 @@ Index, statistics and data report are written last: their presence means that al
 files and the settings alone, not on the number of workers.
 """
 
+import csv
+import io
 import json
 import multiprocessing
 import os
@@ -58,7 +60,7 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
         for images, labels in raw.dataset.splits.items():
             for name in dict.fromkeys([images, labels or images]):
                 _write_split(job, prepared.split(name), tallies[images], name == labels)
-        report = data_report(raw, tallies)
+        report = data_report(raw, tallies, job.size)
         write_json(prepared.data_report, report)
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
         for path in (out / JOURNAL, *out.glob(".*.partial*")):
@@ -158,6 +160,7 @@ def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bo
         "split": split.path.name,
         "frames": len(rows),
         "size": list(job.size),
+        "resample": job.resample,
         "sha256": sha256(canonical(sorted(digests)).encode()),
         **statistics(tally, labelled),
     }
@@ -169,4 +172,6 @@ def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bo
 
 
 def _write_table(path: Path, rows: list[list[str]]) -> None:
-    write_text(path, "".join(",".join(row) + "\n" for row in rows))
+    with io.StringIO() as text:
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_text(path, text.getvalue())

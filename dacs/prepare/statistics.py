@@ -1,6 +1,7 @@
 """Sums over the frames of a split, and what is made of them: its statistics, and a report on the raw data."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from dacs.datasets.base import Raw
 from dacs.labels import CLASSES, IGNORE
 from dacs.prepare.frame import PreparedFrame
 from dacs.prepare.pixels import BANDS, size_text
+
+STRETCH = 1.1  # change of the ratio of width to height that is reported
 
 
 @dataclass
@@ -50,8 +53,11 @@ def statistics(tally: Tally, labelled: bool) -> dict[str, Any]:
     return {"image_mean": mean, "image_std": std} | (labels if labelled else {})
 
 
-def data_report(raw: Raw, tallies: dict[str, Tally]) -> dict[str, Any]:
-    """What was found in the raw data of a domain, what is published of it, and the roles of its prepared splits."""
+def data_report(raw: Raw, tallies: dict[str, Tally], size: tuple[int, int]) -> dict[str, Any]:
+    """What was found in the raw data of a domain, what is published of it, and the roles of its prepared splits.
+
+    `size` (height, width) is that of prepared frames.
+    """
     row, rendered = raw.dataset, raw.origin == "world"
     published = {} if rendered else row.published
     frames = {split: len(tally.notes) for split, tally in tallies.items()}
@@ -85,5 +91,25 @@ def data_report(raw: Raw, tallies: dict[str, Tally]) -> dict[str, Any]:
         "ids": {raw_id: ids[raw_id] for raw_id in sorted(ids, key=int)},
         "id_names": {str(raw_id): name for raw_id, name in row.id_names.items()},
         **by_remedy,
-        "summary": ", ".join(summary),
+        "summary": ", ".join([*summary, *([] if rendered else _remarks(tallies, sizes, size))]),
     }
+
+
+def _remarks(tallies: dict[str, Tally], sizes: Counter[str], size: tuple[int, int]) -> Iterator[str]:
+    """What a person should know of frames that were prepared all the same."""
+    stretched = Counter({text: count for text, count in sizes.items() if _stretch(text, size) > STRETCH})
+    if stretched:
+        most = stretched.most_common(1)[0][0]
+        yield f"{stretched.total()} frames stretched from another shape to {size_text(size)}, such as {most}"
+    if deep := sum(note["deep"] for tally in tallies.values() for note in tally.notes):
+        yield f"{deep} images of 16 bits, whose upper 8 are used"
+    contents = [{note["raw"][0] for note in tally.notes} for tally in tallies.values()]
+    if len(contents) == 2 and (both := contents[0] & contents[1]):
+        yield f"{' and '.join(tallies)} share {len(both)} images"
+
+
+def _stretch(text: str, size: tuple[int, int]) -> float:
+    """By which factor the ratio of width to height changes from a size in words to another, at least 1."""
+    width, height = map(int, text.split("x"))
+    factor = width * size[0] / (height * size[1])
+    return max(factor, 1 / factor)
