@@ -75,14 +75,25 @@ def test_the_mask_differs_between_steps_and_follows_from_their_generator() -> No
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize(("method", "host"), [("mic", "dacs"), ("mic_daformer", "daformer")])
-def test_without_weight_a_run_is_its_host_bit_for_bit(
-    method: str, host: str, tmp_path_factory: pytest.TempPathFactory
+OFF = {"rare_class_sampling": False, "feature_distance": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "host"),
+    [
+        ("mic", {"masked_weight": 0.0}, "dacs"),
+        ("mic_daformer", {"masked_weight": 0.0}, "daformer"),
+        ("daformer", OFF, "dacs"),
+        ("mic_daformer", OFF, "mic"),
+    ],
+)
+def test_with_its_parts_off_a_run_is_its_host_bit_for_bit(
+    method: str, changes: dict[str, Any], host: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     ready, made = tiny.prepare(tmp_path_factory.mktemp("ready")), []
-    for name, changes in ((host, {}), (method, {"masked_weight": 0.0})):
+    for name, off in ((host, {}), (method, changes)):
         folder = RunDir(tmp_path_factory.mktemp(name))
-        train_run(folder, tiny.run(ready, name, rare_class_frame=0.0, **changes), "key")
+        train_run(folder, tiny.run(ready, name, rare_class_frame=0.0, **off), "key")
         folder.checkpoint.unlink()  # it counts the terms
         made.append(tiny.contents(folder.path))
     assert made[0] == made[1]
