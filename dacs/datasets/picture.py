@@ -19,7 +19,7 @@ from dacs.datasets.storage import File
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # that are read, by Pillow's names
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of their names
 LARGEST = 2**28  # pixels, 16384x16384: a guard against small files that decode to gigabytes
-FULL_RANGE = 2**15  # the least maximum of 16-bit samples: below, they hold fewer bits and would be dark
+FULL_RANGE = 2**14  # the least maximum of 16-bit samples: below, they hold 14 bits at most and would be dark
 MARKER = re.compile(rb"\xff+([^\x00\xff])")  # of a JPEG; 0xff00 is a sample
 PNG_EXIF = (b"eXIf", b"Raw profile type")  # chunks of a PNG in which an orientation may be
 OTHERS = (  # how files start that are taken for images and are not read here
