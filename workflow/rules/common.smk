@@ -1,6 +1,7 @@
 """What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
 
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from dacs.config import load
 from dacs.datasets.registry import MODULES
-from dacs.errors import BadRequest
+from dacs.errors import BadRequest, RunFailed
 from dacs.jobs import (
     dataset_of,
     domains_of,
@@ -32,9 +33,21 @@ from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
+
+def custom_files():
+    """A digest of the present files of each custom domain that is used, so that a change of them is noticed."""
+    used = [domain for domain in domains_of(PARAMS) if domain in PARAMS.domains]
+    if used:
+        from dacs.download.download import files_now
+
+    return {domain: files_now(domain, PARAMS.domains[domain]) for domain in used}
+
+
+# Told here and not in a rule, around which Snakemake would print a traceback.
 try:
     PARAMS = load(config)
-except BadRequest as error:
+    CUSTOM_FILES = custom_files()
+except (BadRequest, RunFailed) as error:
     raise WorkflowError(str(error)) from None
 
 DOMAINS = domains_of(PARAMS)
@@ -55,6 +68,8 @@ TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "dat
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
+
+LINES = 8  # of the log of a failed job, at the end of what is printed
 
 # Another torch rounds differently.
 TORCH = version("torch")
@@ -135,12 +150,8 @@ def settings(verb):
 
 
 def files_of_custom(wildcards):
-    """A digest of the present files of a custom domain, so that a change of them is noticed; none for others."""
-    if wildcards.domain not in PARAMS.domains:
-        return ""
-    from dacs.download.download import files_now
-
-    return files_now(wildcards.domain, PARAMS.domains[wildcards.domain])
+    """A digest of the present files of a custom domain; none for others."""
+    return CUSTOM_FILES.get(wildcards.domain, "")
 
 
 def code_of_remap(wildcards):
@@ -221,3 +232,17 @@ def check_terms_of_downloads():
 onstart:
     check_terms_of_downloads()
     adopt(Path("runs"))
+
+
+def show_failures(logs):
+    """Repeat how the logs of failed jobs end, below what Snakemake prints of them."""
+    text = "".join(Path(log).read_text() for log in logs)
+    failed = re.findall(r"^    log: (.+) \(check log", text, re.MULTILINE)
+    for name in dict.fromkeys(failed):
+        if Path(name).exists():
+            lines = Path(name).read_text(errors="replace").rstrip().splitlines()
+            print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
+
+
+onerror:
+    show_failures(log)
