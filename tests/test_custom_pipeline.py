@@ -149,3 +149,19 @@ def test_another_frame_is_noticed_and_all_that_depends_on_it_is_made_again(custo
         download=1, remap=1, train_start=1, adapt=1, evaluate=2, figures=1, report=1
     )
     assert content(pipeline, "data/ready/dashcam/train/stats.json")["frames"] == 6
+
+
+def test_what_is_wrong_stands_at_the_end_without_a_traceback(tmp_path: Path) -> None:
+    write_frame(tmp_path / "raw/0.png", None, 0, (80, 96))
+    write_frame(tmp_path / "raw/0_label.jpg", None, 1, (80, 96))  # labels with losses
+    files = {"images": f"{tmp_path}/raw/*.png", "labels": f"{tmp_path}/raw/*_label.jpg"}
+    fleet = {"train": files, "classes": {"0": "road"}, "size": [64, 64]}
+    pipeline = create(tmp_path / "project", runs__tasks=["gta5-fleet"], domains={"fleet": fleet})
+    command = *SNAKEMAKE[:1], "--cores", "1", "data/ready/fleet/data_report.json"
+    *_, end = pipeline.run(*command, fails=True).split("ends with:")
+    assert "0_label.jpg: a label as JPEG" in end
+    assert "Traceback" not in end
+    pipeline.set(domains={"fleet": fleet | {"train": files | {"images": f"{tmp_path}/nothing/*.png"}}})
+    printed = pipeline.run(*command, fails=True)
+    assert f"there is no folder {tmp_path}/nothing.\nCorrect the pattern, or add files." in printed
+    assert "Traceback" not in printed
