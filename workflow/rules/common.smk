@@ -237,7 +237,7 @@ onstart:
 def show_failures(logs):
     """Repeat how the logs of failed jobs end, below what Snakemake prints of them."""
     text = "".join(Path(log).read_text() for log in logs)
-    failed = re.findall(r"^    log: (.+) \(check log", text, re.MULTILINE)
+    failed = re.findall(r"> (\S+) 2>&1' returned non-zero exit status", text)
     for name in dict.fromkeys(failed):
         if Path(name).exists():
             lines = Path(name).read_text(errors="replace").rstrip().splitlines()
