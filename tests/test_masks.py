@@ -150,7 +150,7 @@ def test_blocks_are_masked_independently_each_with_the_same_probability() -> Non
 
 def test_the_grid_of_blocks_is_rounded_and_stretched_and_extremes_mask_nothing_or_all() -> None:
     images = torch.zeros(3, 3, 45, 70)
-    mask = block_mask(images, generator(), tiny.adapt(mask_block=20))
+    mask = block_mask(images, generator(), tiny.adapt(mask_block=20, mask_ratio=0.7))
     expected = torch.nn.functional.interpolate(
         (torch.rand(3, 1, 2, 4, generator=generator()) <= 0.7).float(), size=(45, 70), mode="nearest"
     )
