@@ -1,4 +1,4 @@
-"""Masked image consistency: which pixels the student sees, what it is told of them, and what stays as it was."""
+"""Masked image consistency: which pixels the student sees, which labels it learns from, and what stays as it was."""
 
 from typing import Any
 

@@ -43,7 +43,7 @@ def custom_files():
     return {domain: files_now(domain, PARAMS.domains[domain]) for domain in used}
 
 
-# Told here and not in a rule, around which Snakemake would print a traceback.
+# Reported here and not in a rule, around which Snakemake would print a traceback.
 try:
     PARAMS = load(config)
     CUSTOM_FILES = custom_files()
