@@ -31,6 +31,7 @@ def test_a_lock_excludes_others_and_ends_with_its_process(tmp_path: Path) -> Non
         process.kill()
     with working_alone(tmp_path, "another run"):
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_system_without_locks_is_worked_on_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
