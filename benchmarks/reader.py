@@ -23,6 +23,7 @@ from remap import SIZES, job_of, milliseconds, prepare, write_raw
 
 from dacs.adaptation.sampling import shuffled
 from dacs.datasets.base import Raw
+from dacs.labels import CITYSCAPES
 from dacs.layout import PreparedDomain
 from dacs.loading.split import Split
 from dacs.loading.stream import Batch, Crops, view_of
@@ -59,7 +60,7 @@ def original(raw: Raw, read: Callable[[Path], np.ndarray], k: int) -> Batch:
     view = view_of(0, k, k % len(frames), size=label.shape, crop=CROP)
     rows, columns = slice(view.top, view.top + CROP[0]), slice(view.left, view.left + CROP[1])
     pixels = torch.from_numpy(image[rows, columns].copy()).permute(2, 0, 1)[None].contiguous()
-    ids = train_ids(np.ascontiguousarray(label[rows, columns]), raw.dataset.train_ids)
+    ids = train_ids(np.ascontiguousarray(label[rows, columns]), raw.dataset.train_ids(CITYSCAPES))
     return Batch(pixels.to(torch.float32) / 255, torch.from_numpy(ids)[None].to(torch.int64))
 
 

@@ -37,7 +37,7 @@ from dacs.datasets.decode import decode_image
 from dacs.datasets.find import find
 from dacs.demo_world.write import write_world
 from dacs.files import write_json
-from dacs.labels import IGNORE, palette
+from dacs.labels import CITYSCAPES, IGNORE
 from dacs.prepare.frame import FrameJob, prepare_frame
 from dacs.prepare.pixels import ENCODE, nearest, png_of_label, resize, train_ids
 from dacs.prepare.remap import remap
@@ -117,7 +117,7 @@ def limit(raw: Raw, frame: Frame, job: RemapJob) -> Callable[[], None]:
     image, label = frame.image.read(), frame.label.read()
     decode, encode = raw.dataset.decode, ENCODE[job.images]
     small = resize(decode_image(image), job.size, job.resample)
-    small_ids = nearest(train_ids(decode(label), raw.dataset.train_ids), job.size)
+    small_ids = nearest(train_ids(decode(label), raw.dataset.train_ids(CITYSCAPES)), job.size)
 
     def code() -> None:
         decode_image(image)
@@ -137,10 +137,10 @@ def plain(raw: Raw, frame: Frame, job: RemapJob, out: Path) -> None:
     else:
         ids = np.array(Image.open(frame.label.path))
     mapped = np.full(ids.shape, IGNORE, np.uint8)
-    for raw_id, train_id in raw.dataset.train_ids.items():
+    for raw_id, train_id in raw.dataset.train_ids(CITYSCAPES).items():
         mapped[ids == raw_id] = train_id
     label = Image.fromarray(mapped).resize(size, Image.Resampling.NEAREST)
-    label.putpalette(palette().tobytes())
+    label.putpalette(CITYSCAPES.palette().tobytes())
     label.save(out / "plain_label.png")
 
 

@@ -13,26 +13,21 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from dacs.errors import BadRequest, DacsError
+from dacs.fields import Device, Section
 from dacs.files import write_json
-from dacs.layout import EvaluationDir, PreparedDomain, PreparedSplit, RunDir
+from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
-from dacs.settings import (
-    Device,
-    DownloadJob,
-    EvaluateJob,
-    FiguresJob,
-    RemapJob,
-    ReportJob,
-    RunSettings,
-    Section,
-    WorldJob,
-)
+from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
 
 Job = TypeVar("Job", bound=Section)
+NOT_SERVED = "dacs: Windows is not served; Linux and macOS are.\nRun it in the Windows Subsystem for Linux (WSL 2)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the return value is the exit code (0 done, 1 failed, 2 wrong request, 75 interrupted)."""
+    if sys.platform == "win32":
+        print(NOT_SERVED, file=sys.stderr)
+        return BadRequest.exit_code
     parsed = vars(_parser().parse_args(arguments))
     verb = parsed.pop("verb")
     try:
@@ -81,15 +76,16 @@ def adapt(
     from dacs.training.run import Run
     from dacs.training.run_cache import make_run
 
-    data, start = (PreparedSplit(source), PreparedDomain(target)), RunDir(init) if init else None
+    data, start = (PreparedSplit(source), PreparedSplit(target)), RunDir(init) if init else None
     make_run(RunDir(out), Run(method, seed, _job(settings, RunSettings), *data, start))
 
 
-def evaluate(settings: Path, run: Path, index: Path, out: Path) -> None:
+def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:
     """Count a run's predictions on labelled frames into confusion matrices."""
     from dacs.evaluation.evaluate import evaluate_run
 
-    evaluate_run(RunDir(run), PreparedSplit(index), EvaluationDir(out), _job(settings, EvaluateJob))
+    splits = PreparedSplit(index), PreparedSplit(train)
+    evaluate_run(RunDir(run), *splits, EvaluationDir(out), _job(settings, EvaluateJob))
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -117,6 +113,7 @@ def predict(
     again: bool = False,
     size: str | None = None,
     ids: Literal["train", "raw"] = "train",
+    classes: str | None = None,
     confidence: bool = False,
 ) -> None:
     """Predict the classes of images of any size with trained weights."""
@@ -133,7 +130,7 @@ def predict(
         again=again,
         device=device,
         size=size,
-        form=Form(ids, confidence),
+        form=Form(ids, confidence, tuple(map(str.strip, classes.split(","))) if classes is not None else ()),
     )
 
 
@@ -189,11 +186,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "raw": {"type": Path, "help": "raw frames, such as data/raw/gta5"},
     "seed": {"type": int, "help": "everything random follows from it"},
     "source": {"type": Path, "help": "prepared labelled split, such as data/ready/gta5/train"},
-    "target": {"type": Path, "help": "prepared target domain, such as data/ready/cityscapes"},
+    "target": {
+        "type": Path,
+        "help": "prepared images of the target, such as data/ready/cityscapes/train",
+    },
     "method": {"help": "a method of the table"},
     "init": {"type": Path, "help": "run folder to start from, when settings say `init: source`"},
     "run": {"type": Path, "help": "run folder with the weights"},
     "index": {"type": Path, "help": "prepared split, such as data/ready/cityscapes/val"},
+    "train": {"type": Path, "help": "training images of the target, such as data/ready/cityscapes/train"},
     "runs": {"type": Path, "help": "folder of runs"},
     "ready": {"type": Path, "help": "prepared data"},
     "reports": {"type": Path, "help": "what `figures` wrote"},
@@ -205,6 +206,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "device": {"choices": ("auto", "cpu", "cuda"), "help": "auto: the GPU if there is one"},
     "size": {"metavar": "HxW", "help": "height x width that images are brought to, or native; left out: as in the run"},
     "ids": {"choices": ("train", "raw"), "help": "raw: labelIds of Cityscapes, for its test server"},
+    "classes": {"metavar": "NAMES", "help": "of the run, such as road,sidewalk; others become 255; left out: all"},
     "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
     "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
     "first": {"type": Path, "help": "run folder, or a metrics.json"},

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from dacs.datasets.base import DataSet
 from dacs.datasets.registry import dataset
+from dacs.fields import Section, identity
 from dacs.files import write_text
+from dacs.labels import CITYSCAPES
 from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.methods import START, possible
 from dacs.methods import method as method_row
@@ -19,14 +21,13 @@ from dacs.settings import (
     DownloadJob,
     EvaluateJob,
     FiguresJob,
+    Labels,
     Params,
     RemapJob,
     ReportJob,
     RunSettings,
-    Section,
     TrainJob,
     WorldJob,
-    identity,
 )
 
 WORLD = {  # domain → split → its key in world.frames
@@ -71,28 +72,35 @@ def _remap_job(params: Params, domain: str, method: str) -> RemapJob:
     part = params.data.gta5_frames if params.data.gta5_frames in dataset_of(params, domain).parts else "all"
     size = custom.size if custom else params.remap.sizes[domain]
     resample, images = params.remap.resample_of(domain), params.remap.images
-    return RemapJob(domain=domain, size=size, resample=resample, images=images, custom=custom, part=part)
+    return RemapJob(
+        domain=domain, size=size, resample=resample, images=images, custom=custom, part=part, labels=own_labels(params)
+    )
 
 
 def run_settings(params: Params, domain: str, method: str) -> RunSettings:
     """The settings of one run of a method."""
-    row = method_row(method)
+    row, labels = method_row(method), own_labels(params)
     if row.recalibrates:
-        return RunSettings(model=params.model, loop=params.loop, adabn=params.adabn)
+        return RunSettings(model=params.model, loop=params.loop, labels=labels, adabn=params.adabn)
     if not row.adapts:
         is_start = method == START and params.adapt.init == "source"
         start = params.train.steps - params.adapt.steps if is_start else None
         train = TrainJob(**params.train.model_dump(), start=start)
-        return RunSettings(model=params.model, loop=params.loop, train=train)
+        return RunSettings(model=params.model, loop=params.loop, labels=labels, train=train)
     adapt = Adapt.model_validate({**params.adapt.model_dump(), **params.methods.get(method, {})}, strict=False)
-    return RunSettings(model=params.model, loop=params.loop, adapt=adapt)
+    return RunSettings(model=params.model, loop=params.loop, labels=labels, adapt=adapt)
 
 
 def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:
-    row, evaluate = dataset_of(params, domain), params.evaluate.model_dump()
-    absent, merged = list(row.absent), row.merged or None
+    row, evaluate, labels = dataset_of(params, domain), params.evaluate.model_dump(), params.labels.label_set
+    absent, merged = list(row.lacks(labels)), row.merged(labels) or None
     return EvaluateJob(
-        **evaluate, frames=params.figures.frames, absent=absent, merged=merged, device=params.loop.device
+        **evaluate,
+        frames=params.figures.frames,
+        adabn_frames=params.adabn.frames,
+        absent=absent,
+        merged=merged,
+        device=params.loop.device,
     )
 
 
@@ -104,10 +112,14 @@ JOBS: dict[str, Callable[[Params, str, str], Section]] = {
     "adapt": run_settings,
     "evaluate": _evaluate_job,
     "figures": lambda params, domain, method: FiguresJob(
-        runs=params.runs, unlabelled=unlabelled_tasks(params), figures=params.figures
+        runs=params.runs, unlabelled=unlabelled_tasks(params), figures=params.figures, labels=own_labels(params)
     ),
     "report": lambda params, domain, method: ReportJob(
-        runs=params.runs, unlabelled=unlabelled_tasks(params), report=params.report, scale=params.scale
+        runs=params.runs,
+        unlabelled=unlabelled_tasks(params),
+        labels=own_labels(params),
+        report=params.report,
+        scale=params.scale,
     ),
 }
 
@@ -134,12 +146,12 @@ class RunRequest(NamedTuple):
         """The source-only run whose weights it starts from, if it starts from any."""
         return self._replace(method=START) if starts_from_source(self.params, self.method) else None
 
-    def prepared(self, ready: Path) -> tuple[PreparedSplit, PreparedDomain]:
-        """The labelled split that it learns from, and its target."""
+    def prepared(self, ready: Path) -> tuple[PreparedSplit, PreparedSplit]:
+        """The labelled split that it learns from, and the training images of its target."""
         source, target = self.task.split("-")
         domain = labelled_domain(source, target, self.method)
         split = dataset_of(self.params, domain).labelled_split
-        return PreparedDomain(ready / domain).split(split), PreparedDomain(ready / target)
+        return PreparedDomain(ready / domain).split(split), PreparedDomain(ready / target).train
 
 
 def requests(params: Params) -> Iterator[RunRequest]:
@@ -149,10 +161,29 @@ def requests(params: Params) -> Iterator[RunRequest]:
             yield from (RunRequest(params, task, method, seed) for seed in params.runs.seeds)
 
 
+def own_labels(params: Params) -> Labels | None:
+    """The label set that a job is given; None for that of Cityscapes."""
+    return None if params.labels.label_set is CITYSCAPES else params.labels
+
+
 def unlabelled_tasks(params: Params) -> list[str]:
     """The tasks whose target gives no labels to train on, so that they have no oracle."""
     without = [name for name, custom in params.domains.items() if not custom.train.labels]
     return [task for task in params.runs.tasks if task.split("-")[1] in without]
+
+
+def notes(params: Params) -> Iterator[str]:
+    """What a person should know of classes that data sets cannot have, before anything runs."""
+    labels = params.labels.label_set
+    for task in params.runs.tasks:
+        source, target = task.split("-")
+        lacking = {name: dataset_of(params, name).lacks(labels) for name in (source, target)}
+        if lacking[target]:
+            number = len(labels.names)
+            left = f"means are over {number - len(lacking[target])} of {number} classes"
+            yield f"{task}: {target} has no {', '.join(lacking[target])}; {left}."
+        if untaught := [name for name in lacking[source] if name not in lacking[target]]:
+            yield f"{task}: {source} has no {', '.join(untaught)}, which no method can learn from it."
 
 
 def starts_from_source(params: Params, method: str) -> bool:

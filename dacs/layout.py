@@ -24,6 +24,10 @@ class EvaluationDir:
     path: Path
     confusion = Entry("confusion.json")  # confusion matrices by network
     metrics = Entry("metrics.json")  # scores by network, and what was measured
+    counts = Entry("counts.npz")  # confusion counts of each frame by protocol
+    checkpoints = Entry("checkpoints.csv")  # scores and label-free criteria of each state that was kept
+    calibration = Entry("calibration.csv")  # accuracy of the pseudo-labels by their confidence
+    confident = Entry("confident.csv")  # the classes of the confident pseudo-labels
     predictions = Entry("predictions")  # of a few images, as palette PNG of train ids
 
 
@@ -35,7 +39,8 @@ class RunDir:
     weights = Entry("weights.safetensors")  # of the student
     teacher = Entry("teacher.safetensors")
     start = Entry("start.safetensors")  # of the student of source-only, at the step after which adaptation starts
-    log = Entry("log.csv")  # losses and measurements by step
+    snapshots = Entry("snapshots")  # weights of student and teacher at earlier steps
+    log = Entry("log.csv")  # losses by step
     mixing = Entry("mixing")  # one mixed example as PNG files
     checkpoint = Entry("checkpoint.pt")  # the resumable state, while the run is not finished
     spec = Entry("settings.json")  # what it was made with, and digests of the weights; written last, the marker
@@ -44,6 +49,15 @@ class RunDir:
     def of(cls, runs: Path, task: str, method: str, seed: int) -> "RunDir":
         """The folder of a run below `runs`."""
         return cls(runs / task / method / f"seed{seed}")
+
+    def snapshot(self, step: int, network: str) -> Path:
+        """The weights of the student or the teacher after a step."""
+        return self.snapshots / f"step{step:06d}-{network}.safetensors"
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps of which there are snapshots."""
+        return sorted(int(path.name[4:10]) for path in self.snapshots.glob("step*-student.safetensors"))
 
     @property
     def evaluation(self) -> EvaluationDir:

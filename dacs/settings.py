@@ -4,105 +4,112 @@ Every function below the command line takes its section or plain values. A secti
 effect on results: `identity` leaves them out of what decides whether a result is made again.
 """
 
-from collections.abc import Collection
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, field_serializer, model_validator
 
 from dacs.errors import nearest
-from dacs.labels import NAMES
-from dacs.methods import METHODS
-from dacs.networks import NETWORKS, WITH_BACKBONE
-
-
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("lowest first, then highest")
-    return pair
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("each should be named once")
-    return values
-
-
-def _one_of(names: Collection[str]) -> AfterValidator:
-    """Accept only these names; the table may grow after this call."""
-
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(nearest(name, names))
-        return name
-
-    return AfterValidator(check)
-
-
-def raw_key(text: str) -> tuple[int, ...]:
-    """An id (one number) or a colour (red, green, blue) as it stands in a table of classes."""
-    return tuple(map(int, text.split(",")))
-
-
-def _raw_keys(classes: dict[str, str]) -> dict[str, str]:
-    """Accept ids and colours of 8 bits, each once."""
-    seen: dict[tuple[int, ...], str] = {}
-    for text in classes:
-        if max(raw_key(text)) > 255:
-            raise ValueError(f"'{text}' is above 255; ids and the parts of colours are 0 to 255")
-        if (other := seen.setdefault(raw_key(text), text)) != text:
-            raise ValueError(f"'{other}' and '{text}' are the same; name each id or colour once")
-    return classes
-
-
-def _listed(value: Any) -> Any:
-    """One pattern as a list of one, an empty text as none."""
-    if isinstance(value, str):
-        return [value] if value else []
-    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-        raise ValueError("a pattern, or a list of patterns, was expected")
-    return value
-
-
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Size = tuple[Count, Count]  # height, width in pixels
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
-Distinct = AfterValidator(_distinct)
-Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-NetworkName = Annotated[str, _one_of(NETWORKS)]
-MethodName = Annotated[str, _one_of(METHODS)]
-ClassName = Annotated[str, _one_of(NAMES)]
-ClassOrIgnore = Annotated[str, _one_of((*NAMES, "ignore"))]
-Backbone = Annotated[str, Field(pattern=r"^(timm/[a-z0-9_.]+|mit_b[0-5])$")]
-RawId = Annotated[str, Field(pattern=r"^\d{1,3}(, ?\d{1,3}, ?\d{1,3})?$")]  # an id, or a colour: red, green, blue
-Text = Annotated[str, Field(min_length=1)]
-Patterns = Annotated[list[str], BeforeValidator(_listed)]  # of file names, or files that list files
-TIMM = "timm/"  # before the name of a backbone
-Scale = Literal["demo", "smoke", "photos", "paper"]
-Resample = Literal["bicubic", "bilinear", "opencv"]
-Device = Literal["auto", "cpu", "cuda"]
-
-
-class Section(BaseModel):
-    """A section of params.yaml: exactly these keys, of exactly these types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    no_effect: ClassVar[frozenset[str]] = frozenset()  # settings that change no result
-
-
-def identity(section: Section) -> dict[str, Any]:
-    """The settings of a section that results depend on, as JSON values; what is not given is left out."""
-    values = section.model_dump(mode="json", exclude_none=True)
-    nested = {name: identity(value) for name, value in section if isinstance(value, Section)}
-    return {name: value for name, value in (values | nested).items() if name not in section.no_effect}
-
+from dacs.fields import (
+    IGNORED,
+    STREET,
+    Backbone,
+    Byte,
+    ClassName,
+    ClassNames,
+    Count,
+    CountOrNone,
+    Device,
+    Distinct,
+    MethodName,
+    Name,
+    NetworkName,
+    NotNegative,
+    Patterns,
+    Positive,
+    Range,
+    RawId,
+    Resample,
+    Scale,
+    Section,
+    Share,
+    Size,
+    Task,
+    Text,
+    raw_keys,
+)
+from dacs.labels import CITYSCAPES, IGNORE, Class, LabelSet
+from dacs.networks import WITH_BACKBONE
 
 # --------------------------------------------------------------------------------------------------------------------
 # Sections: params.yaml says what each setting means, its unit and its source
+
+
+class LabelClass(Section):
+    color: tuple[Byte, Byte, Byte]
+    of: Annotated[list[Text], Distinct] = []  # classes of published data sets that are it, besides those of its name
+    thing: bool = False
+
+
+ClassTable = Annotated[dict[ClassName, LabelClass], Tag("dict")]
+ClassPairs = Annotated[list[tuple[ClassName, LabelClass]], Tag("list")]
+
+
+class Labels(Section):
+    base: Literal["cityscapes"] | None = None  # whose 19 classes come first
+    # A table in params.yaml; pairs in the files of jobs, whose keys are sorted, while the order of classes matters.
+    classes: Annotated[ClassTable | ClassPairs, Discriminator(lambda given: type(given).__name__)] = {}
+    groups: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Annotated[list[str], Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Labels":
+        taken = [*CITYSCAPES.names] if self.base else []
+        names, claimed = [*taken, *self.table], dict.fromkeys(taken, STREET)
+        for name, each in self.table.items():
+            if name in (*taken, IGNORED):
+                raise ValueError(f"classes.{name}: this name is taken; choose another")
+            for raw in (name, *each.of):
+                if (other := claimed.setdefault(raw, name)) != name:
+                    raise ValueError(f"classes.{name} covers '{raw}', which {other} covers already; name it once")
+        if not 2 <= len(names) <= IGNORE:
+            raise ValueError(f"{len(names)} classes were given, 2 to {IGNORE} were expected")
+        colors = [tuple(each.color) for each in self.table.values()]
+        colors += [each.color for each in CITYSCAPES.classes] if self.base else []
+        for name, each in self.table.items():
+            if colors.count(each.color) > 1 or each.color == (0, 0, 0):
+                reason = "is that of ignored pixels" if each.color == (0, 0, 0) else "is that of another class too"
+                raise ValueError(f"classes.{name}.color {list(each.color)} {reason}; choose another")
+        for group, members in self.groups.items():
+            for name in members:
+                if name not in names:
+                    raise ValueError(f"groups.{group} names '{name}'; {nearest(name, names)}")
+        return self
+
+    @field_serializer("classes")
+    def _as_pairs(self, classes: Any) -> list[tuple[str, LabelClass]]:
+        return list(dict(classes).items())
+
+    @property
+    def table(self) -> dict[str, LabelClass]:
+        """The classes besides those of the base by name, in their order."""
+        return dict(self.classes)
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes as the other modules know them; those of the base come first."""
+        if self.base and not self.classes and not self.groups:
+            return CITYSCAPES
+        base = CITYSCAPES if self.base else LabelSet((), {}, {})
+        classes = (*base.classes, *(Class(name, each.color, each.thing) for name, each in self.table.items()))
+        index = {each.name: train_id for train_id, each in enumerate(classes)}
+        whole = {str(len(base.classes)): tuple(range(len(base.classes)))} if self.base else {}
+        own = {name: tuple(sorted(index[each] for each in members)) for name, members in self.groups.items()}
+        members = {raw: index[name] for name, each in self.table.items() for raw in (name, *each.of)}
+        return LabelSet(classes, {**whole, **base.groups, **own}, {**base.members, **members})
+
+
+def label_set(labels: Labels | None) -> LabelSet:
+    """The label set of a job, in which that of Cityscapes is left out."""
+    return labels.label_set if labels else CITYSCAPES
 
 
 class Runs(Section):
@@ -136,9 +143,9 @@ class FilePatterns(Section):
 class CustomDomain(Section):
     train: FilePatterns
     val: FilePatterns | None = None
-    classes: Annotated[dict[RawId, ClassOrIgnore], AfterValidator(_raw_keys)] = {}
+    classes: Annotated[dict[RawId, ClassNames], AfterValidator(raw_keys)] = {}
     channel: Literal["red", "green", "blue"] | None = None  # of a colour PNG, in which the ids of labels are
-    absent: Annotated[list[ClassName], Distinct] = []
+    absent: Annotated[list[str], Distinct] = []
     size: Size
 
 
@@ -216,8 +223,7 @@ class Loop(Section):
     compile: bool
     log_every: Count
     checkpoint_every: Count
-    monitor_every: Count
-    monitor_frames: Count
+    snapshots: Count
 
 
 class Train(Section):
@@ -272,6 +278,8 @@ class Evaluate(Section):
     no_effect = frozenset({"batch"})
     batch: Count
     labels: Literal["prepared", "full"]
+    criteria_frames: Count
+    choose_by: Literal["information", "agreement", "entropy"]
 
 
 class Figures(Section):
@@ -287,6 +295,7 @@ class Params(Section):
 
     scale: Scale
     recipe: str
+    labels: Labels
     runs: Runs
     data: Data
     domains: dict[Name, CustomDomain]
@@ -335,6 +344,7 @@ class RemapJob(Section):
     images: Literal["png", "ppm"]
     custom: CustomDomain | None = None  # its table, where it is a custom domain
     part: Literal["all", "official"] = "all"  # of GTA5's frames
+    labels: Labels | None = None  # None: the 19 classes of Cityscapes
 
 
 class TrainJob(Train):
@@ -348,9 +358,15 @@ class RunSettings(Section):
 
     model: Model
     loop: Loop
+    labels: Labels | None = None  # None: the 19 classes of Cityscapes
     train: TrainJob | None = None
     adapt: Adapt | None = None
     adabn: AdaBN | None = None
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes that the network tells apart."""
+        return label_set(self.labels)
 
     @property
     def start(self) -> int | None:
@@ -370,8 +386,9 @@ class EvaluateJob(Evaluate):
 
     no_effect = frozenset({"batch", "device"})
     frames: Count  # whose predictions are kept
-    absent: list[ClassName]  # classes that the target does not have
-    merged: dict[ClassName, ClassName] | None = None  # class whose predictions count as another, as its labels do
+    adabn_frames: Count  # training images of the target that BatchNorm statistics are re-estimated on
+    absent: list[str]  # classes that the target does not have
+    merged: dict[str, str] | None = None  # class whose predictions count as another, as its labels do
     device: Device
 
 
@@ -381,6 +398,7 @@ class FiguresJob(Section):
     runs: Runs
     unlabelled: list[Task] = []  # tasks whose target gives no labels to train on
     figures: Figures
+    labels: Labels | None = None
 
 
 class ReportJob(Section):
@@ -388,5 +406,6 @@ class ReportJob(Section):
 
     runs: Runs
     unlabelled: list[Task] = []
+    labels: Labels | None = None
     report: Report
     scale: Scale

@@ -77,8 +77,7 @@ TOWN = DataSet(
     frame=r"\d{3}",
     splits={"train": "train"},
     decode=decode_ids,
-    train_ids={0: 255, 1: 0, 2: 10, 3: 13},
-    id_names={0: "void", 1: "road", 2: "sky", 3: "car"},
+    classes={0: ("void",), 1: ("road",), 2: ("sky",), 3: ("car",)},
     published={"train": 4},
 )
 

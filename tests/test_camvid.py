@@ -23,7 +23,7 @@ from dacs.download.fetch import RetryPolicy
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
 from dacs.jobs import job_of
-from dacs.labels import NAMES
+from dacs.labels import CITYSCAPES
 from dacs.prepare.remap import remap
 from dacs.settings import DownloadJob, RemapJob
 
@@ -83,11 +83,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ids_mean_what_the_data_set_says_and_classes_that_it_lacks_are_absent() -> None:
     row = DATASETS["camvid"]
-    names = {raw: NAMES[train] if train < len(NAMES) else "ignore" for raw, train in row.train_ids.items()}
+    train_ids = row.train_ids(CITYSCAPES)
+    names = {raw: CITYSCAPES.names[train] if train != 255 else "ignore" for raw, train in train_ids.items()}
     assert names == MEANT
     lacking = {"wall", "traffic light", "terrain", "truck", "bus", "train", "motorcycle", "bicycle"}
-    assert ({*row.absent}, row.merged) == (lacking, {"bicycle": "rider"})
-    assert {*MEANT.values()} - {"ignore"} == {*NAMES} - lacking
+    assert ({*row.lacks(CITYSCAPES)}, row.merged(CITYSCAPES)) == (lacking, {"bicycle": "rider"})
+    assert {*MEANT.values()} - {"ignore"} == {*CITYSCAPES.names} - lacking
     assert (row.published, row.sizes) == ({"train": 367, "val": 171}, {(360, 480)})
     assert row.prepared_splits == ["train", "val", "oracle"]
     assert row.is_target
@@ -113,7 +114,7 @@ def test_prepared_labels_have_exactly_the_pixels_of_each_class(tmp_path: Path) -
             expected.update(MEANT[raw_id] for raw_id in raw.flatten().tolist())
             with Image.open(tmp_path / "out/val/labels" / name) as label:
                 ids = np.asarray(label).flatten().tolist()
-            found.update("ignore" if train == 255 else NAMES[train] for train in ids)
+            found.update("ignore" if train == 255 else CITYSCAPES.names[train] for train in ids)
     assert found == expected
     assert len(found) > 6
     report = read_json(tmp_path / "out/data_report.json")

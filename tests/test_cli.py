@@ -14,11 +14,12 @@ import yaml
 from dacs import cli
 from dacs.cli import VERBS, main
 from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
+from dacs.fields import Section
 from dacs.files import read_json
 from dacs.jobs import job_file
 from dacs.prepare import remap
 from dacs.provenance import ROOT
-from dacs.settings import RemapJob, Section
+from dacs.settings import RemapJob
 
 NAMES = ("world", "remap", "train", "adapt", "evaluate", "figures", "report", "predict", "compare", "plan", "download")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -190,7 +191,7 @@ def test_verbs_make_a_run_its_metrics_and_its_predictions(ready: Path, capsys: p
     made = {path.relative_to("run").as_posix().split("/")[0] for path in Path("run").rglob("*") if path.is_file()}
     assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "evaluation"}
     metrics = read_json(Path("run/evaluation/metrics.json"))
-    assert {*metrics} == {"student", "teacher", "labels", "absent"}
+    assert {*metrics} == {"student", "teacher", "labels", "absent", "without_pixels"}
     assert {"miou19", "miou16", "miou13", "accuracy", "iou"} <= {*metrics["student"]}
     capsys.readouterr()
     assert main(["compare", "run", "run"]) == 0

@@ -14,10 +14,11 @@ import yaml
 from dacs.config import load
 from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest
-from dacs.jobs import WORLD, job_file, job_of, run_settings
+from dacs.fields import Scale, identity
+from dacs.jobs import WORLD, job_file, job_of, notes, run_settings
 from dacs.methods import METHODS, adapting
 from dacs.provenance import ROOT
-from dacs.settings import EvaluateJob, Params, Scale, identity
+from dacs.settings import EvaluateJob, Params, RemapJob, label_set
 
 SCALES = get_args(Scale)
 
@@ -207,7 +208,7 @@ def test_a_number_that_yaml_takes_for_text_is_explained() -> None:
 def test_every_missing_key_is_named() -> None:
     tasks = ["gta5-cityscapes", "synthia-camvid"]
     content = {**tiny.changed("runs.tasks", tasks), "scales": {}, "recipes": {"shipped": {}}}
-    optional = ("scale", "scales", "recipe", "recipes", "methods", "domains")
+    optional = ("scale", "scales", "recipe", "recipes", "labels", "methods", "domains")
     keys = [(section, key) for section in content if section not in optional for key in content[section]]
     assert len(keys) > 60
     for section, key in keys:
@@ -397,7 +398,7 @@ RUNS = ("train", "train oracle", "adapt adabn", *ADAPT)
         ("adapt.threshold", 0.9, ADAPT),
         ("adapt.steps", 7, ("train", *ADAPT)),  # training keeps the weights from which adaptation starts
         ("adapt.init", "backbone", ("train", *ADAPT)),
-        ("adabn.frames", 7, ("adapt adabn",)),
+        ("adabn.frames", 7, ("adapt adabn", "evaluate")),
         ("train.steps", 2000, ("train", "train oracle")),
         ("loop.batch", 3, RUNS),
         ("model.aspp_branches", 2, RUNS),
@@ -407,7 +408,7 @@ RUNS = ("train", "train oracle", "adapt adabn", *ADAPT)
         ("remap.synthia", [150, 240], ("remap synthia",)),
         ("remap.resample", "bilinear", tuple(f"remap {domain}" for domain in DATASETS)),
         ("remap.resample", {"cityscapes": "bilinear"}, ("remap cityscapes",)),  # others: bicubic
-        ("evaluate.labels", "full", ("evaluate",)),
+        ("evaluate.labels", "prepared", ("evaluate",)),
         ("figures.frames", 3, ("evaluate", "figures")),
         ("report.title", "Streets", ("report",)),
         ("runs.seeds", [0, 1], ("figures", "report")),
@@ -449,3 +450,104 @@ def test_a_method_is_adapt_overridden_by_its_own_block() -> None:
     params = load(tiny.changed("methods", {"dacs": {"threshold": 0.5, "ema": 1}}))
     assert run_settings(params, "", "dacs").adapt == params.adapt.model_copy(update={"threshold": 0.5, "ema": 1.0})
     assert run_settings(params, "", "naive").adapt == params.adapt
+
+
+# ---- label sets
+
+
+TWO = {"drivable": {"color": [128, 64, 128], "of": ["road"]}, "other": {"color": [70, 70, 70], "of": ["building"]}}
+
+
+def labelled(**changes: Any) -> dict[str, Any]:
+    return tiny.changed("labels", {"classes": TWO | changes})
+
+
+def test_a_label_set_reaches_the_jobs_that_it_concerns_and_the_default_reaches_none() -> None:
+    own, default = load(labelled()), load(tiny.content())
+    for verb in ("remap", "train", "adapt", "figures", "report"):
+        names = {"domain": "cityscapes", "method": "dacs" if verb == "adapt" else "source"}
+        assert job_of(own, verb, **names).labels == own.labels  # type: ignore[attr-defined]
+        assert "labels" not in identity(job_of(default, verb, **names))
+    assert job_of(own, "world", domain="gta5") == job_of(default, "world", domain="gta5")
+
+
+def test_the_order_of_classes_reaches_the_jobs_and_matters_to_them() -> None:
+    there, back = (load(tiny.changed("labels", {"classes": dict(table)})) for table in (TWO, reversed(TWO.items())))
+    names = {"domain": "cityscapes"}
+    files = [job_file(job_of(params, "remap", **names)) for params in (there, back)]
+    read = [RemapJob.model_validate_json(Path(file).read_bytes()) for file in files]
+    assert [label_set(job.labels).names for job in read] == [("drivable", "other"), ("other", "drivable")]
+    assert files[0] != files[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("citiscapes", "labels names 'citiscapes'; did you mean 'cityscapes'?"),
+        ({"classes": {"road": {"color": [1, 1, 1]}}}, "1 classes were given, 2 to 255 were expected"),
+        ({"classes": TWO, "clases": {}}, "labels.clases is not known; did you mean 'classes'?"),
+        ({"classes": TWO, "groups": {"all": ["othr"]}}, "groups.all names 'othr'; did you mean 'other'?"),
+        ({"classes": TWO | {"ignore": {"color": [1, 1, 1]}}}, "classes.ignore: this name is taken"),
+        ({"base": "cityscapes", "classes": {"car": {"color": [1, 1, 1]}}}, "classes.car: this name is taken"),
+        ({"classes": TWO | {"x": {"color": [70, 70, 70]}}}, "color [70, 70, 70] is that of another class too"),
+        ({"classes": TWO | {"x": {"color": [0, 0, 0]}}}, "is that of ignored pixels"),
+        ({"classes": TWO | {"x": {"color": [1, 1, 256]}}}, "labels.classes.x.color.2 is 256"),
+        (
+            {"classes": TWO | {"x": {"color": [1, 1, 1], "of": ["road"]}}},
+            "covers 'road', which drivable covers",
+        ),
+        (
+            {"classes": TWO | {"x": {"color": [1, 1, 1], "of": ["raod"]}}},
+            "'raod', which is in no data set; did you",
+        ),
+        (
+            {"classes": {"coin": {"color": [1, 1, 1]}, "x": {"color": [2, 2, 2]}}},
+            "none of the classes is in city",
+        ),
+    ],
+)
+def test_a_label_set_that_cannot_be_meant_is_refused(labels: Any, said: str) -> None:
+    assert said in refusal(tiny.changed("labels", labels))
+
+
+def test_daformer_needs_things() -> None:
+    content = tiny.changed("runs.methods", ["source", "daformer"], labelled())
+    assert "no class is a thing" in refusal(content)
+    load(tiny.changed("runs.methods", ["source", "daformer"], labelled(car={"color": [1, 1, 1], "thing": True})))
+
+
+def test_the_classes_of_a_custom_domain_are_those_of_the_label_set() -> None:
+    files = {"images": "/x/*.png", "labels": "/y/*.png"}
+    table = {"train": files, "val": files, "size": [96, 192]}
+
+    def with_classes(classes: dict[Any, Any], **more: Any) -> dict[str, Any]:
+        content = tiny.changed("domains", {"drone": {**table, "classes": classes, **more}}, labelled())
+        return tiny.changed("runs.tasks", ["gta5-drone"], content)
+
+    load(with_classes({0: "drivable", 40000: "other", 255: "ignore"}))
+    load(with_classes({0: ["drivable", "other"]}))
+    for classes, said in (
+        ({0: "road"}, "domains.drone.classes.0 names 'road'; "),
+        ({0: ["drivable", "other"], 1: "other"}, "covers 'other' together with 'drivable', but another id is 'other'"),
+        ({0: ["drivable", "ignore"]}, "names ignore beside a class"),
+        ({0: []}, "domains.drone.classes.0 is []; the name of a class, or a list of names, was expected"),
+        ({70000: "other"}, "'70000' is too high; ids are 0 to 65535"),
+    ):
+        assert said in refusal(with_classes(classes))
+    assert "absent names 'othr'; did you mean 'other'?" in refusal(with_classes({0: "drivable"}, absent=["othr"]))
+    lacking = job_of(load(with_classes({0: "drivable"})), "evaluate", domain="drone")
+    assert isinstance(lacking, EvaluateJob)
+    assert lacking.absent == ["other"]
+    assert list(notes(load(with_classes({0: "drivable"})))) == [
+        "gta5-drone: drone has no other; means are over 1 of 2 classes."
+    ]
+    unlabelled = tiny.changed("domains", {"drone": {"train": {"images": "/x/*.png"}, "size": [96, 192]}}, labelled())
+    assert not list(notes(load(tiny.changed("runs.tasks", ["gta5-drone"], unlabelled))))
+    assert not list(notes(load(tiny.content())))
+
+
+def test_what_a_source_cannot_teach_is_said_before_anything_runs() -> None:
+    content = tiny.changed("labels", {"base": "cityscapes", "classes": {"lane marking": {"color": [255, 255, 0]}}})
+    assert list(notes(load(tiny.changed("runs.tasks", ["gta5-cityscapes"], content)))) == [
+        "gta5-cityscapes: cityscapes has no lane marking; means are over 19 of 20 classes."
+    ]

@@ -12,6 +12,7 @@ from dacs.config import load
 from dacs.datasets.custom import find_custom
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
+from dacs.labels import CITYSCAPES
 from dacs.prepare.remap import remap
 from dacs.settings import CustomDomain, RemapJob
 
@@ -68,15 +69,17 @@ def test_what_is_prepared_follows_from_where_labels_are(tmp_path: Path) -> None:
     unlabelled = table(tmp_path, {}, train={"images": FILES["images"]}, absent=["train"])
     whole = table(tmp_path, IDS, val=FILES)
     headers = {"train": "image", "val": "image,label,full", "oracle": "image,label"}
-    for name, custom, indices, roles, summary in (
-        ("unlabelled", unlabelled, {"train": "image"}, ("train", "train"), "read whole"),
-        ("whole", whole, headers, ("oracle", "val"), "read whole, train and val share 1 images"),
+    others = [name for name in CITYSCAPES.names if name not in ("road", "car")]
+    more = "train and val share 1 images, no id for sidewalk, building and 15 more, no frame has car"
+    for name, custom, indices, roles, summary, absent in (
+        ("unlabelled", unlabelled, {"train": "image"}, ("train", "train"), "read whole", ["train"]),
+        ("whole", whole, headers, ("oracle", "val"), f"read whole, {more}", others),
     ):
         prepare(custom, tmp_path / name)
         found = {path.parent.name: path.read_text().splitlines()[0] for path in tmp_path.glob(f"{name}/*/index.csv")}
         report = read_json(tmp_path / name / "data_report.json")
         assert (found, (report["labelled_split"], report["measured_split"])) == (indices, roles)
-        assert (report["origin"], report["summary"], report["absent"]) == ("custom", summary, custom.absent)
+        assert (report["origin"], report["summary"], report["absent"]) == ("custom", summary, absent)
     with Image.open(tmp_path / "whole/val/full/0001.png") as full:
         assert full.size == (24, 16)
 
@@ -118,12 +121,15 @@ def test_what_the_table_does_not_know_is_named_with_its_file(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"classes": {"128,64,256": "road"}}, r"domains\.fleet\.classes: '128,64,256' is above 255"),
-        ({"classes": {"300": "road"}}, r"domains\.fleet\.classes: '300' is above 255"),
+        (
+            {"classes": {"128,64,256": "road"}},
+            r"domains\.fleet\.classes: '128,64,256' is too high; ids are",
+        ),
+        ({"classes": {"65536": "road"}}, r"domains\.fleet\.classes: '65536' is too high"),
         ({"classes": {"1": "road", "01": "car"}}, "'1' and '01' are the same"),
         ({"classes": {"0,0,0": "road", "0, 0, 0": "car"}}, "'0,0,0' and '0, 0, 0' are the same"),
         ({"classes": {0: "road", "0": "car"}}, "'0' is given twice"),
-        ({"classes": {0: "rood"}}, r"^params.yaml: domains\.fleet\.classes\.0 is \"rood\"; did you mean 'road'\?$"),
+        ({"classes": {0: "rood"}}, r"^params.yaml: domains\.fleet\.classes\.0 names 'rood'; did you mean 'road'\?$"),
         ({"chan": "red"}, r"^params.yaml: domains\.fleet\.chan is not known; did you mean 'channel'\?$"),
         ({"train": {"image": "*.png"}}, r"domains\.fleet\.train\.image is not known; did you mean 'images'\?"),
         ({"val": {"images": "*.png", "label": ""}}, r"domains\.fleet\.val\.label is not known; did you mean 'labels'"),

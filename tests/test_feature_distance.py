@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from dacs.errors import BadRequest
-from dacs.labels import IGNORE, NAMES
+from dacs.labels import CITYSCAPES, IGNORE
 from dacs.training import feature_distance as module
 from dacs.training.checkpoint import State
-from dacs.training.feature_distance import THINGS, feature_distance, thing_cells
+from dacs.training.feature_distance import feature_distance, thing_cells
 from dacs.training.loop import initial_state, networks_of
 from dacs.training.run import Run
 
@@ -42,8 +42,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_things_are_the_ten_of_daformer() -> None:
-    assert THINGS == (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
-    assert NAMES.index("pole") not in THINGS
+    assert CITYSCAPES.things == (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
+    assert CITYSCAPES.names.index("pole") not in CITYSCAPES.things
 
 
 @pytest.mark.parametrize(

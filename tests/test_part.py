@@ -15,6 +15,7 @@ from dacs.datasets.registry import DATASETS
 from dacs.download.download import bring
 from dacs.errors import BadRequest, RunFailed
 from dacs.jobs import job_of
+from dacs.labels import CITYSCAPES
 from dacs.prepare.remap import remap
 from dacs.settings import DownloadJob, RemapJob
 
@@ -40,7 +41,7 @@ def test_a_part_is_refused_with_the_line_that_uses_it_and_then_read_by_the_rules
     labelled = tmp_path / "out" / DATASETS[domain].labelled_split
     for path in sorted(labelled.glob("labels/*.png")):
         raw = next(ids for name, ids in written.items() if name.startswith(path.stem))
-        expected = {DATASETS[domain].train_ids[raw_id] for raw_id in np.unique(raw).tolist()}
+        expected = {DATASETS[domain].train_ids(CITYSCAPES)[raw_id] for raw_id in np.unique(raw).tolist()}
         with Image.open(path) as label:
             assert set(np.unique(np.asarray(label)).tolist()) <= expected
 

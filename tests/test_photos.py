@@ -10,7 +10,7 @@ import tiny
 from dacs.evaluation.evaluate import evaluate_run
 from dacs.files import read_json
 from dacs.jobs import domains_of, job_of
-from dacs.labels import NAMES
+from dacs.labels import CITYSCAPES
 from dacs.layout import EvaluationDir, PreparedDomain
 from dacs.settings import EvaluateJob
 
@@ -22,15 +22,16 @@ def test_predictions_of_a_merged_class_count_as_the_other(tmp_path: Path) -> Non
     ready = tiny.prepare(tmp_path / "ready")
     run, split = tiny.finished_run(tmp_path / "run"), PreparedDomain(ready / "cityscapes").split("val")
     apart, merged = EvaluationDir(tmp_path / "apart"), EvaluationDir(tmp_path / "merged")
-    rider = NAMES.index("rider")
+    names = CITYSCAPES.names
+    rider = names.index("rider")
     evaluate_run(run, split, apart, tiny.evaluate_job())
     before = np.array(read_json(apart.confusion)["student"])
-    most = max({*NAMES} - {"rider"}, key=lambda name: before[:, NAMES.index(name)].sum())  # it predicts few classes
+    most = max({*names} - {"rider"}, key=lambda name: before[:, names.index(name)].sum())  # it predicts few classes
     evaluate_run(run, split, merged, tiny.evaluate_job(merged={most: "rider"}))
     after = np.array(read_json(merged.confusion)["student"])
-    assert before[:, NAMES.index(most)].sum() > 0
-    assert np.array_equal(after[:, rider], before[:, rider] + before[:, NAMES.index(most)])
-    assert not after[:, NAMES.index(most)].any()
+    assert before[:, names.index(most)].sum() > 0
+    assert np.array_equal(after[:, rider], before[:, rider] + before[:, names.index(most)])
+    assert not after[:, names.index(most)].any()
     assert after.sum() == before.sum()
 
 

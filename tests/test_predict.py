@@ -27,7 +27,7 @@ from dacs.evaluation.predict import predict_images
 from dacs.evaluation.results import RESULTS, find
 from dacs.evaluation.tiles import LEAST, MARGIN, predict, spans, tiles
 from dacs.files import digest, read_json
-from dacs.labels import palette
+from dacs.labels import CITYSCAPES
 from dacs.layout import RunDir
 from dacs.models.segmenter import Segmenter
 
@@ -113,8 +113,9 @@ def test_results_are_ids_of_the_network_at_the_size_of_the_image_with_colours_an
     with torch.no_grad():
         expected = network(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255).argmax(1)[0]
     assert np.array_equal(ids, expected)
-    assert np.array_equal(pixels(out / f"colors/{name}.png"), palette()[ids])
-    half = (photo.astype(float) + palette()[ids]) / 2
+    palette = CITYSCAPES.palette()
+    assert np.array_equal(pixels(out / f"colors/{name}.png"), palette[ids])
+    half = (photo.astype(float) + palette[ids]) / 2
     assert np.abs(pixels(out / f"overlays/{name}.png") - half).max() <= 1
 
 

@@ -21,6 +21,7 @@ from dacs.evaluation.evaluate import evaluate_run
 from dacs.evaluation.results import Form, Picture, find, write
 from dacs.evaluation.scale import Scale, describe_scale, scale_of
 from dacs.files import read_json, write_json
+from dacs.labels import CITYSCAPES
 from dacs.layout import EvaluationDir, PreparedDomain, RunDir
 from dacs.loading.split import Split
 from dacs.models.segmenter import Segmenter
@@ -48,7 +49,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def domain_of(raw: Path, out: Path, resample: str = "bicubic") -> PreparedDomain:
     """The raw frames, prepared as a target."""
     files = {"images": f"{raw}/images/*.png", "labels": f"{raw}/labels/*.png"}
-    classes = {str(number): name for number, name in enumerate([*tiny.NAMES, "ignore"])}
+    classes = {str(number): name for number, name in enumerate([*CITYSCAPES.names, "ignore"])}
     custom = {"train": files, "val": files, "classes": classes, "size": list(SIZE)}
     given = {"domain": "own", "size": list(SIZE), "resample": resample, "images": "png", "custom": custom}
     remap(RemapJob.model_validate(given, strict=False), raw, out / "own", 1)
@@ -178,7 +179,11 @@ def test_ids_size_and_confidence_are_options_and_the_record_tells(raw: Path, tmp
     ]
     assert main([*arguments, *options]) == 2
     raw_ids = predictions(run, raw / "images", out, *options, "--ids", "raw", "--again")
-    table = {tiny.NAMES.index("road"): 7, tiny.NAMES.index("sky"): 23, tiny.NAMES.index("bicycle"): 33}
+    table = {
+        CITYSCAPES.names.index("road"): 7,
+        CITYSCAPES.names.index("sky"): 23,
+        CITYSCAPES.names.index("bicycle"): 33,
+    }
     for ours, theirs in zip(train, raw_ids, strict=True):
         assert all(np.array_equal(ours == train_id, theirs == raw_id) for train_id, raw_id in table.items())
     record = read_json(out / "predictions.json")

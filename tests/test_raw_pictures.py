@@ -212,11 +212,14 @@ def test_ids_of_few_bits_are_as_they_were_written(bits: int, kind: int) -> None:
     assert np.array_equal(decode_label(content), ids)
 
 
-def test_ids_of_16_bits_are_read_and_refused_above_255() -> None:
-    ids = np.array([[0, 7, 255]], ">u2")
-    assert decode_label(png(ids.view(np.uint8), 16, 0)).tolist() == [[0, 7, 255]]
-    with pytest.raises(BadFrame, match="ids up to 300"):
-        decode_label(png((ids + 45).astype(">u2").view(np.uint8), 16, 0))
+@pytest.mark.parametrize("highest", [255, 256, 40000, 65535])
+def test_ids_of_16_bits_are_as_they_were_written(highest: int, tmp_path: Path) -> None:
+    ids = np.array([[0, 7, highest]], ">u2")
+    assert decode_label(png(ids.view(np.uint8), 16, 0)).tolist() == [[0, 7, highest]]
+    trees.write_red16(tmp_path / "0.png", ids)
+    assert decode_label((tmp_path / "0.png").read_bytes()).tolist() == [[0, 7, highest]]
+    with pytest.raises(BadFrame, match="ids were expected in red, found one channel"):
+        decode_label(png(ids.view(np.uint8), 16, 0), "red")
 
 
 def test_ids_are_in_the_channel_that_is_named_and_in_red_where_colours_have_16_bits(tmp_path: Path) -> None:

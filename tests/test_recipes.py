@@ -9,9 +9,10 @@ import torch
 from dacs.adaptation.losses import pixel_weights
 from dacs.adaptation.mixing import mix
 from dacs.config import load
+from dacs.fields import Scale
 from dacs.jobs import run_settings
 from dacs.methods import METHODS, adapting
-from dacs.settings import Adapt, Params, Scale
+from dacs.settings import Adapt, Params
 from dacs.types import LabelledImages
 
 RECIPES = list(tiny.content()["recipes"])

@@ -15,12 +15,12 @@ import pytest
 import trees
 from PIL import Image
 
-from dacs import labels
 from dacs.datasets.base import DataSet, Defect, Layout
 from dacs.datasets.decode import decode_ids
 from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import read_json
+from dacs.labels import CITYSCAPES
 from dacs.locks import working_alone
 from dacs.prepare.pixels import ENCODE, resize, train_ids
 from dacs.prepare.remap import JOURNAL, remap
@@ -58,7 +58,7 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 def test_every_id_outside_of_the_table_is_a_fault() -> None:
     for domain in DOMAINS:
-        table = DATASETS[domain].train_ids
+        table = DATASETS[domain].train_ids(CITYSCAPES)
         for raw in set(range(256)) - table.keys():
             with pytest.raises(ValueError, match=f": {raw}$"):
                 train_ids(np.full((2, 3), raw, np.uint8), table)
@@ -72,11 +72,11 @@ def test_prepared_labels_agree_with_the_slow_way_and_show_the_official_colours(d
     assert len(found) == len(written)
     for name, raw in written.items():
         (path,) = (path for path in found if name.startswith(path.stem))
-        mapped = np.vectorize(DATASETS[domain].train_ids.get)(raw).astype(np.uint8)
+        mapped = np.vectorize(DATASETS[domain].train_ids(CITYSCAPES).get)(raw).astype(np.uint8)
         slow = Image.fromarray(mapped).resize(SIZE[::-1], Image.Resampling.NEAREST)
         with Image.open(path) as label:
             assert np.array_equal(np.array(label), np.array(slow))
-            assert np.array_equal(np.array(label.convert("RGB")), labels.palette()[np.array(slow)])
+            assert np.array_equal(np.array(label.convert("RGB")), CITYSCAPES.palette()[np.array(slow)])
 
 
 @pytest.mark.parametrize("images", ["png", "ppm"])
@@ -114,7 +114,7 @@ def test_opencv_takes_labels_from_the_upper_left_corner_of_each_pixel(tmp_path: 
     for path in found:
         (raw,) = (raw for name, raw in written.items() if name.startswith(path.stem))
         rows, columns = (np.arange(want) * have // want for have, want in zip(raw.shape, SIZE, strict=True))
-        mapped = np.vectorize(DATASETS["gta5"].train_ids.get)(raw[rows][:, columns])
+        mapped = np.vectorize(DATASETS["gta5"].train_ids(CITYSCAPES).get)(raw[rows][:, columns])
         assert np.array_equal(pixels(path), mapped)
 
 
@@ -157,7 +157,7 @@ def test_the_statistics_agree_with_a_slow_count(domain: str, tmp_path: Path) -> 
             expected = [[(one == index).sum() for index in range(19)] for one in label]
             assert [list(map(int, [*row.values()][1:])) for row in rows_of(counts)] == expected
             assert [row["image"] for row in rows_of(counts)] == [row["image"] for row in rows]
-            assert tuple(rows_of(counts)[0]) == ("image", *labels.NAMES)
+            assert tuple(rows_of(counts)[0]) == ("image", *CITYSCAPES.names)
 
 
 def check_label_statistics(stats: dict[str, Any], label: np.ndarray) -> None:
@@ -200,8 +200,7 @@ TOWN = DataSet(
     label_end="_ids.png",
     splits={"train": "oracle", "val": "val"},
     decode=decode_tenths,
-    train_ids={0: 255, 1: 0, 2: 13},
-    id_names={0: "void", 1: "road", 2: "car"},
+    classes={0: ("void",), 1: ("road",), 2: ("car",)},
     published={"train": 3, "val": 2},
     defects=(Defect(2, 2, "dropped", "a thumb over the lens"), Defect(3, 3, "mended", "label of half the size")),
 )
@@ -222,7 +221,8 @@ def test_a_data_set_from_outside_is_prepared_as_its_row_says(tmp_path: Path, mon
     assert (report["title"], report["labelled_split"], report["measured_split"]) == ("Town", "oracle", "val")
     assert (report["frames"], report["dropped"], report["mended"]) == ({"train": 2, "val": 2}, ["2"], ["3"])
     assert (report["ids"], report["id_names"]["2"]) == ({"0": 128, "1": 128, "2": 128}, "car")
-    assert report["summary"] == "as published, 1 frames dropped, 1 frames mended"
+    remarks = ("as published", "1 frames dropped", "1 frames mended", "no id for sidewalk, building and 15 more")
+    assert report["summary"] == ", ".join(remarks)
     assert [row["image"] for row in rows_of(out / "oracle/index.csv")] == [f"../train/images/{n}.png" for n in (1, 3)]
     counts = rows_of(out / "oracle/class_counts.csv")
     assert [(row["road"], row["car"], row["sky"]) for row in counts] == [("8", "8", "0")] * 2

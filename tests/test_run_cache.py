@@ -116,7 +116,7 @@ def test_the_second_time_not_even_torch_is_imported(ready: Path) -> None:
 def test_the_key_differs_by_all_that_decides_a_result(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init = tiny.finished_run(Path("init"))
     spec = files.read_json(init.spec)
-    keys = [key(ready), key(ready, seed=1), key(ready, lr=0.5), key(ready, batch=3), key(ready, monitor_every=3)]
+    keys = [key(ready), key(ready, seed=1), key(ready, lr=0.5), key(ready, batch=3), key(ready, snapshots=2)]
     keys += [key(ready, method) for method in ("dacs", "naive", "oracle")] + [key(ready, "dacs", threshold=0.5)]
     for weights in ("a", "b"):
         files.write_json(init.spec, {**spec, "sha256": {"start.safetensors": weights, "weights.safetensors": "c"}})
@@ -130,7 +130,7 @@ def test_the_key_differs_by_all_that_decides_a_result(ready: Path, monkeypatch: 
         assert key(ready, "dacs", init=init) in keys  # which starts from neither
         keys.append(key(ready, "adabn", init=init))
     keys += [key(ready, "adabn", init=init, frames=3), key(ready, start=1, steps=2), key(ready, steps=2)]
-    for split in ("gta5/train", "cityscapes/train", "cityscapes/val"):
+    for split in ("gta5/train", "cityscapes/train"):
         with other_data(ready, split) as data:
             keys.append(key(data, "dacs"))
             if split == "cityscapes/train":
@@ -149,7 +149,7 @@ def test_the_key_does_not_depend_on_where_things_are_or_on_settings_without_effe
 
 
 def test_training_on_the_source_does_not_depend_on_unlabelled_frames(ready: Path) -> None:
-    for split, concerned in (("gta5/train", True), ("cityscapes/train", False), ("cityscapes/val", True)):
+    for split, concerned in (("gta5/train", True), ("cityscapes/train", False), ("cityscapes/val", False)):
         with other_data(ready, split) as data:
             assert (key(data) != key(ready)) == concerned
 
@@ -302,7 +302,7 @@ def test_the_oracle_is_trained_once_for_all_tasks_of_a_target(ready: Path, train
     ]
     assert len(trained) == 1
     assert made[0] == made[1]
-    assert {*made[0]} == RESULTS
+    assert {*made[0]} == RESULTS | {f"snapshots/step000001-{name}.safetensors" for name in ("student", "teacher")}
 
 
 # ---- runs from elsewhere
@@ -358,7 +358,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     assert states(Path("nowhere")) == ["waits for its data"] * 2 + [waiting] * 2
     assert states() == ["to do"] * 2 + [waiting] * 2
     source, *_, dacs, _ = requests(load(content))
-    gta5, cityscapes = PreparedDomain(ready / "gta5").train, PreparedDomain(ready / "cityscapes")
+    gta5, cityscapes = PreparedDomain(ready / "gta5").train, PreparedDomain(ready / "cityscapes").train
     assert dacs.prepared(ready) == (gta5, cityscapes)
     out = RunDir(Path("runs/gta5-cityscapes/source/seed0"))
     make_run(out, Run("source", 0, source.settings, gta5, cityscapes))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dacs.adaptation.sampling import shuffled
 from dacs.errors import BadRequest, RunFailed
-from dacs.labels import NAMES
+from dacs.labels import CITYSCAPES
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
 from dacs.loading.stream import Crops, batches
@@ -139,7 +139,7 @@ def test_class_counts_are_the_pixels_of_each_class_in_each_frame(name: str, read
 
 def test_class_counts_are_read_whatever_the_frames_are_called(tmp_path: Path) -> None:
     (tmp_path / "a #1.png").touch()
-    (tmp_path / "class_counts.csv").write_text(f"{','.join(['image', *NAMES])}\na #1.png{',2' * 19}\n")
+    (tmp_path / "class_counts.csv").write_text(f"{','.join(['image', *CITYSCAPES.names])}\na #1.png{',2' * 19}\n")
     assert split_of(write_split(tmp_path, "image\na #1.png\n")).class_counts().tolist() == [[2] * 19]
 
 
@@ -155,7 +155,7 @@ def test_class_counts_are_read_whatever_the_frames_are_called(tmp_path: Path) ->
 )
 def test_wrong_class_counts_are_an_error(rows: str | None, words: str, tmp_path: Path) -> None:
     if rows:
-        (tmp_path / "class_counts.csv").write_text(",".join(["image", *NAMES]) + "\n" + rows)
+        (tmp_path / "class_counts.csv").write_text(",".join(["image", *CITYSCAPES.names]) + "\n" + rows)
     with pytest.raises(RunFailed, match=words) as caught:
         split_of(write_split(tmp_path, "image\na.png\n", a=(4, 4))).class_counts()
     check_error(caught.value, tmp_path / "class_counts.csv")

@@ -126,6 +126,7 @@ def test_dropout_of_the_teacher_is_off(batch_norm: str) -> None:
     teacher = Teacher(network.train(), ema=0.9, batch_norm=batch_norm)
     found = [pseudo_label(teacher.network, images()).confidence for _ in range(2)]
     assert torch.equal(*found)
+    torch.manual_seed(1)  # not 0, with which both draws drop everything
     assert not torch.equal(*(network(images()) for _ in range(2)))
 
 

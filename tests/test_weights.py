@@ -20,6 +20,7 @@ from torchvision.models import mobilenet_v3_large, resnet18, resnet50, resnet101
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
 
 from dacs.errors import BadRequest, RunFailed
+from dacs.fields import TIMM
 from dacs.models import weights as module
 from dacs.models.build import build
 from dacs.models.deeplab import RESNETS
@@ -28,7 +29,7 @@ from dacs.models.segmenter import Segmenter
 from dacs.models.timm_backbones import load_timm, timm_backbone
 from dacs.models.weights import LAYOUTS, layout_of, load_backbone, read, weights_file
 from dacs.networks import NETWORKS
-from dacs.settings import TIMM, Model
+from dacs.settings import Model
 
 IMAGES = torch.rand(1, 3, 65, 65, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 POSITIONS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}

@@ -21,7 +21,7 @@ from dacs.demo_world.rates import DOMAINS
 from dacs.demo_world.street import GREY, STANDING, Thing
 from dacs.demo_world.write import ids_on_disk, paths, write_world
 from dacs.errors import BadRequest, RunFailed
-from dacs.labels import LABELS, NAMES
+from dacs.labels import CITYSCAPES, LABELS
 
 SMALL = 0.05  # of the real size: 102 x 51 for Cityscapes
 
@@ -46,7 +46,7 @@ def train_ids(domain: str, label: np.ndarray) -> np.ndarray:
     """Train ids of a rendered label. Raises KeyError for an id that is not in the domain's table."""
     on_disk = ids_on_disk(domain, label)
     ids, inverse = np.unique(on_disk, return_inverse=True)
-    return np.array([DATASETS[domain].train_ids[id] for id in ids.tolist()])[inverse].reshape(label.shape)
+    return np.array([DATASETS[domain].train_ids(CITYSCAPES)[id] for id in ids.tolist()])[inverse].reshape(label.shape)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -137,15 +137,15 @@ def test_all_19_classes_occur_in_the_target(shares: dict[str, np.ndarray]) -> No
 
 
 def test_synthia_has_neither_terrain_nor_truck_nor_train(shares: dict[str, np.ndarray]) -> None:
-    absent = [name for name, count in zip(NAMES, shares["synthia"].sum(axis=0), strict=False) if not count]
+    absent = [name for name, count in zip(CITYSCAPES.names, shares["synthia"].sum(axis=0), strict=False) if not count]
     assert absent == ["terrain", "truck", "train"]
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_classes_take_about_the_published_share_of_pixels(shares: dict[str, np.ndarray], domain: str) -> None:
     counts = shares[domain].sum(axis=0)[:19]
-    found = dict(zip(NAMES, 100 * counts / counts.sum(), strict=True))
-    for name, published in zip(NAMES, PUBLISHED[domain], strict=True):
+    found = dict(zip(CITYSCAPES.names, 100 * counts / counts.sum(), strict=True))
+    for name, published in zip(CITYSCAPES.names, PUBLISHED[domain], strict=True):
         # 100 frames say little about rare classes, which are rendered more often.
         factor = WIDER[domain].get(name, 1.7 if published > 1 else 6.0)
         if published > 0.1:
@@ -155,7 +155,7 @@ def test_classes_take_about_the_published_share_of_pixels(shares: dict[str, np.n
 
 def test_the_domains_differ_as_the_real_ones_do(shares: dict[str, np.ndarray]) -> None:
     found = {domain: counts.sum(axis=0)[:19] / counts[:, :19].sum() for domain, counts in shares.items()}
-    share = {domain: dict(zip(NAMES, row, strict=True)) for domain, row in found.items()}
+    share = {domain: dict(zip(CITYSCAPES.names, row, strict=True)) for domain, row in found.items()}
     assert share["gta5"]["sky"] > 2 * share["cityscapes"]["sky"]
     # GTA5's bicycles are rendered more often than they occur; the target's camera stands near the sidewalk.
     assert share["gta5"]["bicycle"] < share["cityscapes"]["bicycle"] / 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dacs.config import load
 from dacs.files import write_json
-from dacs.labels import IGNORE, NAMES, palette
+from dacs.labels import CITYSCAPES, IGNORE
 from dacs.layout import PreparedDomain, PreparedSplit, RunDir
 from dacs.methods import method as method_row
 from dacs.provenance import ROOT
@@ -20,6 +20,7 @@ from dacs.settings import AdaBN, Adapt, EvaluateJob, Loop, Model, Params, RunSet
 from dacs.training.run import Run
 
 STEPS, FRAMES = 6, 4  # of a run; of a split
+NAMES = CITYSCAPES.names
 SIZES = {"gta5": (40, 64), "cityscapes": (36, 72)}  # height, width of the prepared frames
 SPLITS: dict[str, dict[str, tuple[str, ...]]] = {  # domain → split → columns of its index
     "gta5": {"train": ("image", "label")},
@@ -38,8 +39,7 @@ LOOP: dict[str, Any] = {
     "channels_last": False,
     "log_every": 2,
     "checkpoint_every": 4,
-    "monitor_every": 4,
-    "monitor_frames": 2,
+    "snapshots": 3,
     "device": "cpu",
 }
 MODEL = {"network": "small", "weights": "none"}
@@ -114,6 +114,7 @@ def settings(method: str = "source", **changes: Any) -> RunSettings:
 def evaluate_job(**changes: Any) -> EvaluateJob:
     """What `evaluate` is given."""
     given = {"batch": 4, "labels": "prepared", "frames": 2, "absent": [], "device": "cpu"}
+    given |= {"adabn_frames": FRAMES, "criteria_frames": 3, "choose_by": "information"}
     return EvaluateJob.model_validate({**given, **changes})
 
 
@@ -135,6 +136,7 @@ def write_split(split: PreparedSplit, columns: tuple[str, ...], size: tuple[int,
     """Write one split; the images of the oracle are those of train."""
     rng = np.random.default_rng(seed)
     rows, counts, total = [",".join(columns)], [",".join(["image", *NAMES])], hashlib.sha256()
+    pixels_of = np.zeros(len(NAMES), int)
     folder = "../train/images" if split.path.name == "oracle" else "images"
     for number in range(FRAMES):
         full = label(rng, (2 * size[0], 2 * size[1]))
@@ -146,10 +148,12 @@ def write_split(split: PreparedSplit, columns: tuple[str, ...], size: tuple[int,
         rows.append(",".join(files[column] for column in columns))
         found = np.bincount(pixels["label"].flatten(), minlength=IGNORE + 1)[: len(NAMES)]
         counts.append(",".join([files["image"], *map(str, found)]))
+        pixels_of += found
     split.index.write_text("\n".join(rows) + "\n")
     if "label" in columns:
         split.class_counts.write_text("\n".join(counts) + "\n")
-    write_json(split.stats, {"frames": FRAMES, "size": list(size), "sha256": total.hexdigest()})
+    stats = {"frames": FRAMES, "size": list(size), "sha256": total.hexdigest()}
+    write_json(split.stats, stats | ({"pixels": pixels_of.tolist()} if "label" in columns else {}))
 
 
 def label(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -170,7 +174,7 @@ def save(pixels: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(pixels)
     if pixels.ndim == 2:
-        image.putpalette(palette().tobytes())
+        image.putpalette(CITYSCAPES.palette().tobytes())
     image.save(path)
 
 
@@ -186,7 +190,7 @@ def run(
 ) -> Run:
     """A run of gta5 → cityscapes on prepared data; changes are those of `settings`."""
     labelled = "cityscapes/oracle" if method_row(method).labels == "target" else "gta5/train"
-    source, target = PreparedSplit(ready / labelled), PreparedDomain(ready / "cityscapes")
+    source, target = PreparedSplit(ready / labelled), PreparedDomain(ready / "cityscapes").train
     return Run(method, seed, settings(method, **changes), source, target, init)
 
 

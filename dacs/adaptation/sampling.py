@@ -12,7 +12,6 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from dacs.errors import RunFailed
-from dacs.labels import NAMES
 from dacs.provenance import canonical
 from dacs.settings import RunSettings
 
@@ -81,7 +80,8 @@ def rare_classes(frames: Frames, seed: int, settings: RunSettings) -> Order:
     counts, (height, width), (rows, columns) = frames.class_counts(), frames.size, settings.loop.crop
     probability = class_probability(counts.sum(0), adapt.rare_class_temperature)
     holds = counts > adapt.rare_class_frame * height * width
-    without = [name for name, p, number in zip(NAMES, probability, holds.sum(0), strict=True) if p > 0 and not number]
+    each = zip(settings.label_set.names, probability, holds.sum(0), strict=True)
+    without = [name for name, p, number in each if p > 0 and not number]
     if without:
         raise RunFailed(
             f"Rare class sampling: no frame has more than {adapt.rare_class_frame:.3%} of {', '.join(without)}.\n"

@@ -1,7 +1,7 @@
 """What is known of a data set, and what is found of it on a disk."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import isdir, isfile, lexists
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from dacs.datasets.decode import LISTED, Decode, listing
 from dacs.datasets.storage import File, names_in
 from dacs.errors import RunFailed
+from dacs.labels import IGNORE, LabelSet
 
 
 class Frame(NamedTuple):
@@ -73,9 +74,8 @@ class DataSet:
     name: str
     title: str
     colors: tuple[str, str] | None = None  # in figures on a white page, on a dark one; None: the report chooses
-    headline: str = "19"  # class set of the headline number of runs that have it as source
-    absent: tuple[str, ...] = ()  # classes that it does not have
-    merged: dict[str, str] = field(default_factory=dict)  # class that its labels do not tell from another → the other
+    headline: str = ""  # group of classes of the headline number of runs that have it as source; "": all
+    absent: tuple[str, ...] = ()  # classes that it does not have, though an id would be one
 
     homes: tuple[str, ...] = ("",)  # folders that may hold a layout, below the one that a person names
     layouts: tuple[Layout, ...] = ()
@@ -87,8 +87,8 @@ class DataSet:
     splits: dict[str, str]  # raw split → prepared split that is given its labels; "": it has none
 
     decode: Decode
-    train_ids: dict[int, int]  # raw id → train id; any other id is a fault
-    id_names: dict[int, str]  # raw id → what it means
+    classes: Mapping[int, tuple[str, ...]]  # raw id → its class, or those that it covers together; any other is a fault
+    meanings: dict[int, str] = field(default_factory=dict)  # raw id → what it means, where that is not its class
 
     published: dict[str, int] = field(default_factory=dict)  # frames by split; empty: not published
     sizes: frozenset[tuple[int, int]] = frozenset()  # of images, as published; empty: any
@@ -103,6 +103,33 @@ class DataSet:
     def unpack_member(self, archive: Archive, name: str) -> bool:
         """Whether a member of an archive is needed."""
         return not name.startswith(self.unneeded) and bool(re.match(archive.files, name))
+
+    @property
+    def id_names(self) -> dict[int, str]:
+        """What each raw id means."""
+        return {raw: self.meanings.get(raw, " and ".join(names)) for raw, names in self.classes.items()}
+
+    def train_ids(self, labels: LabelSet) -> dict[int, int]:
+        """The train id of each raw id; of several classes that it covers together the first of the set counts."""
+        return {raw: ids[0] if ids else IGNORE for raw, ids in self._members(labels).items()}
+
+    def merged(self, labels: LabelSet) -> dict[str, str]:
+        """Classes that the labels do not tell from another, and this other."""
+        covered = self._members(labels).values()
+        return {labels.names[each]: labels.names[ids[0]] for ids in covered for each in ids[1:] if each != ids[0]}
+
+    def _members(self, labels: LabelSet) -> dict[int, list[int]]:
+        """The train ids of all classes that each raw id covers."""
+        return {
+            raw: [labels.members[name] for name in names if name in labels.members]
+            for raw, names in self.classes.items()
+        }
+
+    def lacks(self, labels: LabelSet) -> tuple[str, ...]:
+        """The classes that are in no frame, as far as `absent` and the table of raw ids tell, if it has any."""
+        known = {labels.names[train_id] for train_id in self.train_ids(labels).values() if train_id != IGNORE}
+        unmapped = {*labels.names} - known if self.classes else set()
+        return tuple(name for name in labels.names if name in unmapped or name in self.absent)
 
     @property
     def is_target(self) -> bool:

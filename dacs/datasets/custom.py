@@ -9,8 +9,8 @@ from dacs.datasets.decode import decode_colors, decode_label
 from dacs.datasets.patterns import Match, filled, is_list, listed, matches, start_of
 from dacs.datasets.storage import File
 from dacs.errors import RunFailed
-from dacs.labels import IGNORE, NAMES
-from dacs.settings import CustomDomain, FilePatterns, raw_key
+from dacs.fields import raw_key
+from dacs.settings import CustomDomain, FilePatterns
 
 
 def describe(domain: str, table: CustomDomain) -> DataSet:
@@ -18,15 +18,13 @@ def describe(domain: str, table: CustomDomain) -> DataSet:
     keys = [raw_key(key) for key in table.classes]
     painted = any(len(key) > 1 for key in keys)
     raw_ids = range(len(keys)) if painted else [key[0] for key in keys]
-    id_names = dict(zip(raw_ids, table.classes.values(), strict=True))
     return DataSet(
         name=domain,
         title=domain.replace("_", " "),
         absent=tuple(table.absent),
         splits={"train": "oracle" if table.train.labels else ""} | ({"val": "val"} if table.val else {}),
         decode=partial(decode_colors, colors=keys) if painted else partial(decode_label, channel=table.channel),
-        train_ids={raw: IGNORE if name == "ignore" else NAMES.index(name) for raw, name in id_names.items()},
-        id_names=id_names,
+        classes={raw: tuple(names) for raw, names in zip(raw_ids, table.classes.values(), strict=True)},
     )
 
 

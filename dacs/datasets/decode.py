@@ -19,7 +19,7 @@ JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 LISTED = 10  # faults written out; the rest are counted
 UNREADABLE = (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError)  # what decoders raise
 TO_RGB = {(): cv2.COLOR_GRAY2RGB, (3,): cv2.COLOR_BGR2RGB, (4,): cv2.COLOR_BGRA2RGB}  # by channels
-Decode = Callable[[bytes], np.ndarray]  # bytes of a label file → raw ids: uint8 of shape (height, width)
+Decode = Callable[[bytes], np.ndarray]  # bytes of a label file → raw ids: uint8 or uint16 of shape (height, width)
 CHANNELS = ("red", "green", "blue")
 COLORED = (2, 6)  # kinds of PNG: RGB, RGB with alpha; 0 is gray, 3 a palette, 4 gray with alpha
 T = TypeVar("T")
@@ -100,9 +100,7 @@ def decode_label(content: bytes, channel: str | None = None) -> np.ndarray:
             ids = np.asarray(image)
         if kind == 0 and bits in (2, 4):
             ids = ids // np.uint8(255 // (2**bits - 1))
-    if ids.max() > 255:
-        raise BadFrame(f"ids up to {ids.max()}, at most 255 was expected: bring them to 8 bits")
-    return ids.astype(np.uint8)
+    return ids.astype(np.uint8 if ids.max() < 256 else np.uint16)  # 8 bits are counted and looked up in less time
 
 
 def decode_palette(content: bytes) -> np.ndarray:
@@ -125,7 +123,7 @@ def decode_colors(content: bytes, colors: Sequence[tuple[int, ...]]) -> np.ndarr
     unknown = pixels[known[index] != found]
     if len(unknown):
         raise BadFrame(f"colour {','.join(map(str, unknown[0, :3]))} is not in the table of classes")
-    return index.astype(np.uint8)
+    return index.astype(np.uint8 if len(colors) <= 256 else np.uint16)
 
 
 def listing(heading: str, faults: Iterable[str]) -> str:

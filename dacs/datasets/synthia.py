@@ -4,7 +4,7 @@ import numpy as np
 
 from dacs.datasets.base import Archive, DataSet, Layout, Terms
 from dacs.datasets.decode import BadFrame, decode_ids, decode_unchanged
-from dacs.labels import IGNORE, LABELS
+from dacs.labels import LABELS
 
 RAR = "SYNTHIA_RAND_CITYSCAPES.rar"
 LANE_MARKING = 22  # 1.4 % of its pixels, ignored by all but CRST
@@ -51,8 +51,7 @@ DATASET = DataSet(
     frame=r"\d{7}",
     splits={"train": "train"},
     decode=decode_red16,
-    train_ids={raw: label.train_id for raw, label in KNOWN.items()} | {LANE_MARKING: IGNORE},
-    id_names={raw: label.name for raw, label in KNOWN.items()} | {LANE_MARKING: "lane marking"},
+    classes={raw: (label.name,) for raw, label in KNOWN.items()} | {LANE_MARKING: ("lane marking",)},
     published={"train": 9400},
     sizes=frozenset({(760, 1280)}),
     exact=True,

@@ -13,10 +13,9 @@ from torch import Tensor
 from dacs.datasets.decode import BadFrame, decode_file, decode_image, decode_palette, listing, read_whole
 from dacs.datasets.storage import File
 from dacs.errors import BadRequest, RunFailed
-from dacs.labels import NAMES
 from dacs.layout import PreparedSplit
+from dacs.loading.classes import AGAIN, prepared_classes
 
-AGAIN = "Run 'dacs remap' for this data set again."
 MEMORY = 2**30  # bytes of decoded frames that a split may keep
 KINDS = ("image", "label", "full")  # columns of an index
 MAPPED = ".ppm"  # ending of images that are not decoded but mapped
@@ -92,8 +91,8 @@ class Split:
     def class_counts(self) -> Int64[Tensor, "frames classes"]:
         """Pixels of each class in each frame, as `dacs remap` counted them."""
         path = self.prepared.class_counts
+        columns = range(1, 1 + len(prepared_classes(self.prepared)))
         try:
-            columns = range(1, 1 + len(NAMES))
             counts = np.loadtxt(path, np.int64, delimiter=",", comments=None, skiprows=1, usecols=columns, ndmin=2)
         except (OSError, ValueError) as error:
             raise RunFailed(f"{path}: not a table of class counts ({error}).\n{AGAIN}") from error

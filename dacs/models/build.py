@@ -5,18 +5,18 @@ from pkgutil import resolve_name
 import torch
 from torch import nn
 
-from dacs.labels import CLASSES
+from dacs.labels import CITYSCAPES
 from dacs.models.segmenter import Segmenter
 from dacs.models.weights import load_backbone, weights_file
 from dacs.networks import NETWORKS, WITH_BACKBONE
 from dacs.settings import Model
 
 
-def build(model: Model, seed: int = 0) -> Segmenter:
-    """The network of `model` for the 19 classes, its weights drawn from `seed`; the global generator is left alone."""
+def build(model: Model, seed: int = 0, *, classes: int = len(CITYSCAPES.classes)) -> Segmenter:
+    """The network of `model`, its weights drawn from `seed`; the global generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: Segmenter = resolve_name(NETWORKS[model.network])(len(CLASSES), model)
+        network: Segmenter = resolve_name(NETWORKS[model.network])(classes, model)
     for module in network.modules() if model.bn_affine == "frozen" else ():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)  # scale and shift (authors' code)

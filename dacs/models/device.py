@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dacs.errors import RunFailed
-from dacs.settings import Device
+from dacs.fields import Device
 from dacs.types import Images, Logits
 
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dacs.errors import BadRequest, RunFailed, nearest
+from dacs.fields import TIMM
 from dacs.models.published import IN_ORDER, published
 from dacs.models.segmenter import NORMALISATION, Normalisation
 from dacs.models.weights import read, unwrapped
-from dacs.settings import TIMM
 
 TRIED = (70, 102)  # height, width of the images that a backbone is tried with: multiples of no stride
 TRANSFORMERS = "encoder.patch_embeddings.0.proj.weight"  # in files of Hugging Face's transformers

@@ -18,10 +18,11 @@ from textwrap import shorten
 from typing import Any
 
 from dacs.errors import BadRequest, RunFailed
+from dacs.fields import TIMM
 from dacs.files import digest
 from dacs.models.published import IMAGENET, Published, published
 from dacs.networks import WITH_BACKBONE
-from dacs.settings import TIMM, Model
+from dacs.settings import Model
 
 PACKAGE = "package:"  # before the package of a file and its path in there, in place of an address
 HUB_FILE = "model.safetensors"

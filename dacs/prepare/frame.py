@@ -13,8 +13,9 @@ from dacs.datasets.base import Frame, Raw
 from dacs.datasets.decode import BadFrame, decode_file
 from dacs.datasets.picture import any_size, check_label, decode_picture, is_deep, orientation, read_file, upright
 from dacs.files import write_bytes
+from dacs.labels import LabelSet
 from dacs.prepare import pixels
-from dacs.settings import RemapJob
+from dacs.settings import RemapJob, label_set
 
 
 class FrameJob(NamedTuple):
@@ -71,9 +72,10 @@ def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]
     image = pixels.resize(photo, job.size, job.resample)
     made, raw_ids = [pixels.ENCODE[job.images](image)], dict[str, int]()
     if frame.label:
-        whole, raw_ids = decode_file(frame.label, contents[1], partial(_read_label, raw, frame, size))
+        labels = label_set(job.labels)
+        whole, raw_ids = decode_file(frame.label, contents[1], partial(_read_label, labels, raw, frame, size))
         label = pixels.resize_label(whole, job.size, job.resample)
-        made += [pixels.png_of_label(ids) for ids in (label, whole)[: len(frame_job.files) - 1]]
+        made += [pixels.png_of_label(ids, labels) for ids in (label, whole)[: len(frame_job.files) - 1]]
     for path, content in zip(frame_job.files, made, strict=True):
         write_bytes(path, content)
     digests = {"raw": list(map(sha256, contents)), "made": list(map(sha256, made))}
@@ -87,18 +89,21 @@ def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]
     return _with_counts(note, image, label)
 
 
-def _read_label(raw: Raw, frame: Frame, size: tuple[int, int], content: bytes) -> tuple[np.ndarray, dict[str, int]]:
+def _read_label(
+    labels: LabelSet, raw: Raw, frame: Frame, size: tuple[int, int], content: bytes
+) -> tuple[np.ndarray, dict[str, int]]:
     """Train ids at the size of the image, and how many pixels have each raw id."""
     check_label(content)
     label = upright(raw.dataset.decode(content), orientation(content))
     if frame.name in raw.defects and raw.defects[frame.name].remedy == "mended":
         label = pixels.nearest(label, size)
     if label.shape != size:
-        found = f"is {pixels.size_text(label.shape)}, its image {frame.image} {pixels.size_text(size)}"
+        differs = f"is {pixels.size_text(label.shape)}, its image {frame.image} {pixels.size_text(size)}"
         lying = "; was it drawn on the image without its EXIF orientation?" if label.shape == size[::-1] else ""
-        raise BadFrame(found + lying)
-    counts = {str(raw_id): count for raw_id, count in enumerate(pixels.count_values(label).tolist()) if count}
-    return pixels.train_ids(label, raw.dataset.train_ids), counts
+        raise BadFrame(differs + lying)
+    counts = pixels.count_values(label)
+    found = {str(raw_id): int(counts[raw_id]) for raw_id in np.flatnonzero(counts).tolist()}
+    return pixels.train_ids(label, raw.dataset.train_ids(labels)), found
 
 
 def _with_counts(note: dict[str, Any], image: Image.Image, label: np.ndarray | None) -> PreparedFrame:

@@ -1,27 +1,27 @@
 """Labels and images at training resolution, and the bytes they are kept as. Arrays in, arrays or bytes out."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from dacs.labels import palette
-from dacs.settings import Resample
+from dacs.fields import HIGHEST_ID, Resample
+from dacs.labels import CITYSCAPES, LabelSet
 
 BANDS = 16  # horizontal bands of the statistics, top to bottom
 
 
 def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
-    """Train ids of raw ids (both uint8, same shape). Raises ValueError naming the ids outside the table."""
+    """Train ids (uint8) of raw ids (uint8 or uint16). Raises ValueError naming the ids outside the table."""
     outside = sorted(set(np.flatnonzero(count_values(label)).tolist()) - table.keys())
     if outside:
         raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, outside))}")
-    lookup = np.zeros(256, np.uint8)
+    lookup = np.zeros(HIGHEST_ID + 1, np.uint8)
     lookup[list(table)] = list(table.values())
-    return np.asarray(cv2.LUT(label, lookup))
+    return np.asarray(cv2.LUT(label, lookup[:256])) if label.dtype == np.uint8 else lookup[label]
 
 
 def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Image.Image:
@@ -63,17 +63,19 @@ def ppm_of_image(image: Image.Image) -> bytes:
 ENCODE = {"png": png_of_image, "ppm": ppm_of_image}  # by the ending of the file
 
 
-def png_of_label(label: np.ndarray) -> bytes:
-    """Train ids as a palette PNG, so that a viewer shows the official colours."""
+def png_of_label(label: np.ndarray, labels: LabelSet = CITYSCAPES) -> bytes:
+    """Train ids as a palette PNG, so that a viewer shows the colours of the classes."""
     image = Image.fromarray(label)
-    image.putpalette(palette().tobytes())
+    image.putpalette(labels.palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def count_values(label: np.ndarray) -> np.ndarray:
-    """How many pixels of each value there are: int64 of shape (256,)."""
+    """How many pixels of each value there are: int64 of shape (256,), of 16 bits (65536,)."""
+    if label.dtype == np.uint16:
+        return np.bincount(label.ravel(), minlength=HIGHEST_ID + 1)
     return np.array(Image.fromarray(label).histogram(), np.int64)
 
 
@@ -86,3 +88,14 @@ def count_bands(label: np.ndarray) -> np.ndarray:
 def size_text(size: Sequence[int]) -> str:
     """A size (height, width) as people write it, 1914x1052."""
     return f"{size[1]}x{size[0]}"
+
+
+def proportion(height: int, width: int) -> float:
+    """Width by height, to two decimals."""
+    return round(width / height, 2)
+
+
+def proportions(sizes: Iterable[str]) -> list[float]:
+    """Those of sizes such as 1914x1052, each once, in rising order."""
+    pairs = {tuple(map(int, size.split("x"))) for size in sizes}
+    return sorted({proportion(height, width) for width, height in pairs})

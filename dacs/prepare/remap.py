@@ -28,13 +28,13 @@ from dacs.datasets.find import find
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import write_json, write_text
-from dacs.labels import NAMES
 from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.locks import working_alone
 from dacs.prepare.frame import FrameJob, PreparedFrame, prepare_frame, sha256
+from dacs.prepare.pixels import proportions
 from dacs.prepare.statistics import Tally, data_report, statistics
 from dacs.provenance import canonical, code_digest
-from dacs.settings import RemapJob
+from dacs.settings import RemapJob, label_set
 
 JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all are: how an interrupted run resumes
 
@@ -56,11 +56,13 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
             for path in (prepared.data_report, split.index, split.stats, split.class_counts):
                 path.unlink(missing_ok=True)
         tallies = _prepare_frames(job, raw, out, workers)
+        _check_labels(job, raw, tallies)
         _prune(splits, tallies)
+        shapes = proportions(note["size"] for tally in tallies.values() for note in tally.notes)
         for images, labels in raw.dataset.splits.items():
             for name in dict.fromkeys([images, labels or images]):
-                _write_split(job, prepared.split(name), tallies[images], name == labels)
-        report = data_report(raw, tallies, job.size)
+                _write_split(job, prepared.split(name), tallies[images], name == labels, shapes)
+        report = data_report(raw, tallies, label_set(job.labels), job.size)
         write_json(prepared.data_report, report)
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
         for path in (out / JOURNAL, *out.glob(".*.partial*")):
@@ -71,7 +73,7 @@ def _prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int) -> dict[st
     """Prepare every frame, note each as it is done, and add up by raw split."""
     earlier = _open_journal(out / JOURNAL, job, raw)
     frame_jobs = list(_frame_jobs(job, raw, out, earlier))
-    tallies, faults = {split: Tally() for split in raw.frames}, list[str]()
+    tallies, faults = {split: Tally(label_set(job.labels)) for split in raw.frames}, list[str]()
     with (out / JOURNAL).open("a") as journal:
         for frame_job, made in zip(frame_jobs, _each(job, raw, frame_jobs, workers), strict=True):
             if isinstance(made, str):
@@ -92,7 +94,7 @@ def _open_journal(path: Path, job: RemapJob, raw: Raw) -> dict[str, dict[str, An
     """What earlier runs with the same settings and code have noted, by frame; or nothing, and a new journal."""
     row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
     code = code_digest("dacs.prepare.remap:remap", *row)
-    train_ids = sorted(raw.dataset.train_ids.items())
+    train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
     header = canonical([job.model_dump(mode="json"), train_ids, PIL.__version__, cv2.__version__, code])
     lines = path.read_text().split("\n")[:-1] if path.exists() else []  # the last line may be cut off
     lines = lines if lines[:1] == [header] else [header]
@@ -140,6 +142,17 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
+def _check_labels(job: RemapJob, raw: Raw, tallies: dict[str, Tally]) -> None:
+    """Raise RunFailed for labels that teach nothing, as none of their pixels is of a class."""
+    where = f"domains.{job.domain}.classes" if job.custom else "labels"
+    for split, tally in tallies.items():
+        if raw.dataset.splits[split] and not any(tally.pixels.values()):
+            raise RunFailed(
+                f"{raw.root}: the labels of split '{split}' have no pixel of a class, every pixel is ignored.\n"
+                f"Correct {where} in params.yaml: which raw class is which class of the run."
+            )
+
+
 def _prune(splits: list[PreparedSplit], tallies: dict[str, Tally]) -> None:
     """Remove frames of an earlier, longer run and what a killed one left under temporary names."""
     wanted = {file for tally in tallies.values() for files in tally.files for file in files}
@@ -149,8 +162,8 @@ def _prune(splits: list[PreparedSplit], tallies: dict[str, Tally]) -> None:
                 path.unlink()
 
 
-def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bool) -> None:
-    """Write the tables and statistics of a split, whose images may be in another."""
+def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bool, proportions: list[float]) -> None:
+    """Write the tables and statistics of a split, whose images may be in another; `proportions`: of all raw images."""
     kept = slice(None) if labelled else slice(1)
     rows = [[os.path.relpath(file, split.path) for file in files[kept]] for files in tally.files]
     made = [note["made"] for note in tally.notes]
@@ -160,13 +173,14 @@ def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bo
         "split": split.path.name,
         "frames": len(rows),
         "size": list(job.size),
+        "proportions": proportions,
         "resample": job.resample,
         "sha256": sha256(canonical(sorted(digests)).encode()),
         **statistics(tally, labelled),
     }
     if labelled:
         counts = [[row[0], *map(str, classes)] for row, classes in zip(rows, tally.classes, strict=True)]
-        _write_table(split.class_counts, [["image", *NAMES], *counts])
+        _write_table(split.class_counts, [["image", *tally.labels.names], *counts])
     write_json(split.stats, stats)
     _write_table(split.index, [["image", "label", "full"][: len(rows[0])], *rows])
 

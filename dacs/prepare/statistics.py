@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dacs.datasets.base import Raw
-from dacs.labels import CLASSES, IGNORE
+from dacs.datasets.base import Raw, examples
+from dacs.datasets.decode import LISTED
+from dacs.labels import IGNORE, LabelSet
 from dacs.prepare.frame import PreparedFrame
 from dacs.prepare.pixels import BANDS, size_text
 
@@ -20,6 +21,7 @@ STRETCH = 1.1  # change of the ratio of width to height that is reported
 class Tally:
     """What was made of the frames of a raw split, and sums over them, which no order of adding changes."""
 
+    labels: LabelSet
     colors: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     bands: np.ndarray = field(default_factory=lambda: np.zeros((BANDS, 256), np.int64))
     files: list[tuple[Path, ...]] = field(default_factory=list)  # of each frame: image, label, full-size label
@@ -32,7 +34,12 @@ class Tally:
         self.bands += frame.bands
         self.files.append(files)
         self.notes.append(frame.note)
-        self.classes.append(frame.bands.sum(axis=0)[: len(CLASSES)])
+        self.classes.append(frame.bands[:, : len(self.labels.names)].sum(axis=0))
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """Pixels of each class in all prepared frames."""
+        return dict(zip(self.labels.names, self.bands.sum(axis=0).tolist(), strict=False))  # not the ignored ones
 
 
 def statistics(tally: Tally, labelled: bool) -> dict[str, Any]:
@@ -42,10 +49,10 @@ def statistics(tally: Tally, labelled: bool) -> dict[str, Any]:
         pixels, total, squares = (sum(count * value**n for value, count in enumerate(counts)) for n in (0, 1, 2))
         mean.append(round(total / pixels, 6))
         std.append(round((pixels * squares - total**2) ** 0.5 / pixels, 6))
-    bands = tally.bands[:, : len(CLASSES)]
+    bands = tally.bands[:, : len(tally.labels.names)]
     valid = np.maximum(bands.sum(axis=1, keepdims=True), 1)  # a band of void alone has shares of zero
     labels = {
-        "pixels": bands.sum(axis=0).tolist(),
+        "pixels": [*tally.pixels.values()],
         "ignored": int(tally.bands[:, IGNORE].sum()),
         "presence": (np.stack(tally.classes) > 0).mean(axis=0).round(6).tolist(),  # the share of frames that hold it
         "rows16": (bands / valid).round(6).T.tolist(),  # its share of each horizontal band
@@ -53,12 +60,13 @@ def statistics(tally: Tally, labelled: bool) -> dict[str, Any]:
     return {"image_mean": mean, "image_std": std} | (labels if labelled else {})
 
 
-def data_report(raw: Raw, tallies: dict[str, Tally], size: tuple[int, int]) -> dict[str, Any]:
+def data_report(raw: Raw, tallies: dict[str, Tally], labels: LabelSet, size: tuple[int, int]) -> dict[str, Any]:
     """What was found in the raw data of a domain, what is published of it, and the roles of its prepared splits.
 
     `size` (height, width) is that of prepared frames.
     """
     row, rendered = raw.dataset, raw.origin == "world"
+    absent = row.lacks(labels)
     published = {} if rendered else row.published
     frames = {split: len(tally.notes) for split, tally in tallies.items()}
     notes = [note for tally in tallies.values() for note in tally.notes]
@@ -76,12 +84,14 @@ def data_report(raw: Raw, tallies: dict[str, Tally], size: tuple[int, int]) -> d
         summary = ["as published" if whole else "a part of what is published"]
         summary += [f"{len(by_remedy[key])} frames {key}" for key in ("dropped", "mended") if by_remedy[key]]
         summary += ["unpublished sizes"] if unpublished else []
+    summary += [] if rendered else _remarks(tallies, sizes, size)
+    summary += _missing(raw, tallies["train"], absent)
     return {
         "domain": row.name,
         "title": row.title,
         "labelled_split": row.labelled_split,
         "measured_split": row.measured_split,
-        "absent": list(row.absent),
+        "absent": list(absent),
         "origin": raw.origin,
         "layout": raw.layout,
         "frames": frames,
@@ -91,7 +101,7 @@ def data_report(raw: Raw, tallies: dict[str, Tally], size: tuple[int, int]) -> d
         "ids": {raw_id: ids[raw_id] for raw_id in sorted(ids, key=int)},
         "id_names": {str(raw_id): name for raw_id, name in row.id_names.items()},
         **by_remedy,
-        "summary": ", ".join([*summary, *([] if rendered else _remarks(tallies, sizes, size))]),
+        "summary": ", ".join(summary),
     }
 
 
@@ -106,6 +116,17 @@ def _remarks(tallies: dict[str, Tally], sizes: Counter[str], size: tuple[int, in
     contents = [{note["raw"][0] for note in tally.notes} for tally in tallies.values()]
     if len(contents) == 2 and (both := contents[0] & contents[1]):
         yield f"{' and '.join(tallies)} share {len(both)} images"
+
+
+def _missing(raw: Raw, train: Tally, absent: tuple[str, ...]) -> Iterator[str]:
+    """The classes that labels of training frames cannot have by the table of ids, and those that they do not have."""
+    if raw.dataset.splits["train"]:
+        unseen = [name for name, pixels in train.pixels.items() if not pixels and name not in absent]
+        if absent:
+            yield f"no id for {examples(absent)}"
+        if unseen:
+            more = f" and {len(unseen) - LISTED} more" if len(unseen) > LISTED else ""
+            yield f"no frame has {', '.join(unseen[:LISTED])}{more}"
 
 
 def _stretch(text: str, size: tuple[int, int]) -> float:

@@ -23,9 +23,9 @@ def adabn(folder: RunDir, run: Run, key: str) -> str:
     assert run.init is not None
     device = device_for(loop.device)
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
-    images, found = Split(run.target.train).spread_images(settings.frames), 0
+    images, found = Split(run.target).spread_images(settings.frames), 0
     for source, out in ((run.init.weights, folder.weights), (run.init.teacher, folder.teacher)):
-        network = build(run.settings.model)
+        network = build(run.settings.model, classes=len(run.settings.label_set.classes))
         network.load_state_dict(load_file(source))
         found = re_estimate(network.to(device).eval(), images)
         write_weights(out, network)

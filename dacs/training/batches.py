@@ -19,7 +19,7 @@ def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[St
     accumulate = run.settings.loop.accumulate
     first, total = first_step * accumulate, run.settings.schedule.steps * accumulate
     sources = _crops("source", run.source, run, first, run.row.order)
-    targets = _crops("target", run.target.train, run, first, SHUFFLED) if run.row.adapts else None
+    targets = _crops("target", run.target, run, first, SHUFFLED) if run.row.adapts else None
     for number in range(first, total):
         source = _to_device(next(sources), device)
         target = None if targets is None else _to_device(next(targets), device).images

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from dacs.jobs import run_settings
-from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.layout import PreparedSplit
 from dacs.loading.stream import Batch
 from dacs.methods import Method
 from dacs.methods import method as method_row
@@ -79,8 +79,9 @@ def cost_table(params: Params) -> str:
 
 def step_cost(method: str, settings: RunSettings) -> Cost:
     """The cost of a step of `loop.accumulate` batches. No weights and no data are read."""
-    row, (run, state) = method_row(method), _initial(settings)
-    parts = [_part(term, _reduced(row), settings) for term in row.terms]
+    given = settings.model_dump_json()  # a key of the caches, which a table of labels is not
+    row, (run, state) = method_row(method), _initial(given)
+    parts = [_part(term, _reduced(row), given) for term in row.terms]
     return Cost(
         operations=settings.loop.accumulate * (parts[-1].labels + sum(part.operations for part in parts)),
         weights=_bytes(_tensors(state.student)),
@@ -116,7 +117,7 @@ def without_weights(settings: RunSettings) -> RunSettings:
 def add_reference(term: Term, settings: RunSettings, network: nn.Module) -> None:
     """Give the feature distance of `settings` a copy of a network to compare with: its weights change no cost."""
     if isinstance(term, SourceWithFeatureDistance) and settings.adapt and settings.adapt.feature_distance:
-        term.weight = settings.adapt.feature_distance
+        term.weight, term.things = settings.adapt.feature_distance, settings.label_set.things
         term.reference = Forward(copy.deepcopy(network).requires_grad_(False).eval(), term.settings.loop.precision)
 
 
@@ -138,14 +139,14 @@ class _Part(NamedTuple):
 
 
 @cache
-def _part(name: str, row: Method, settings: RunSettings) -> _Part:
-    run, state = _initial(settings)
+def _part(name: str, row: Method, given: str) -> _Part:
+    run, state = _initial(given)
     networks, batch = networks_of(state, run), _batch(run)
     both = *_tensors(state.student), *_tensors(state.teacher.network)
     with _Counter((*both, *_gradients(state), *_kept(state), *_images(batch))) as counter:
         before = counter.now
         (term,) = terms_of(row._replace(terms=(name,)), run.settings, state.student)
-        add_reference(term, settings, state.teacher.network)
+        add_reference(term, RunSettings.model_validate_json(given), state.teacher.network)
         kept = counter.now - before
         counter.operations = 0
         with _FusedAttention():
@@ -163,10 +164,11 @@ def _reduced(row: Method) -> Method:
 
 
 @cache
-def _initial(settings: RunSettings) -> tuple[Run, State]:
+def _initial(given: str) -> tuple[Run, State]:
     """The state of a run on the meta device, with gradients and that of the optimizer; its terms have no effect."""
+    settings = RunSettings.model_validate_json(given)
     run = Run(
-        "dacs" if settings.adapt else "source", 0, _counted(settings), PreparedSplit(NOWHERE), PreparedDomain(NOWHERE)
+        "dacs" if settings.adapt else "source", 0, _counted(settings), PreparedSplit(NOWHERE), PreparedSplit(NOWHERE)
     )
     with META:
         state = initial_state(run, META, resumed=True)

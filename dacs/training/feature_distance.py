@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dacs.adaptation.losses import source_loss
 from dacs.errors import BadRequest
-from dacs.labels import IGNORE, NAMES
+from dacs.labels import CITYSCAPES
 from dacs.methods import Method
 from dacs.models.build import build, load_pretrained
 from dacs.models.device import Forward
@@ -19,13 +19,6 @@ from dacs.settings import RunSettings
 from dacs.training.objectives import Losses, Networks, StepBatch, Term
 from dacs.types import Labels
 
-THINGS = tuple(
-    NAMES.index(name)
-    for name in (
-        *("traffic light", "traffic sign", "person", "rider", "car"),
-        *("truck", "bus", "train", "motorcycle", "bicycle"),
-    )
-)
 LEAST = 0.75  # share of the pixels of a cell that its class has
 
 
@@ -48,7 +41,8 @@ class SourceWithFeatureDistance(Term):
                 "The feature distance needs pretrained weights to stay close to, but model.weights is none.\n"
                 "Name weights, or set adapt.feature_distance to 0."
             )
-        network = build(settings.model)
+        self.things = settings.label_set.things
+        network = build(settings.model, classes=len(settings.label_set.classes))
         load_pretrained(network, settings.model)
         network.to(student.mean.device, student.mean.dtype).eval().requires_grad_(False)
         self.reference = Forward(network, settings.loop.precision)
@@ -63,23 +57,24 @@ class SourceWithFeatureDistance(Term):
             loss = source_loss(logits, labels, self.settings.loop.source_mean)
             with torch.no_grad():
                 expected = self.reference.features(images)
-            distance = feature_distance(features, expected, thing_cells(labels, features))
+            distance = feature_distance(features, expected, thing_cells(labels, features, self.things))
         total = loss if distance is None else loss + self.weight * distance
         (batch.share * total).backward()
         reported = {"loss_source": loss} if distance is None else {"loss_source": loss, "feature_distance": distance}
         return {name: batch.share * value.detach() for name, value in reported.items()}
 
 
-def thing_cells(labels: Labels, features: Float[Tensor, "batch channels h w"]) -> Bool[Tensor, "batch rows columns"]:
-    """The cells of a map in which one class of things has at least three quarters of the pixels.
+def thing_cells(
+    labels: Labels, features: Float[Tensor, "batch channels h w"], things: tuple[int, ...] = CITYSCAPES.things
+) -> Bool[Tensor, "batch rows columns"]:
+    """The cells of a map in which one of the classes of `things` has at least three quarters of the pixels.
 
     A cell is a square of the stride of the map, a power of two; the map may have a position more than there are whole
     cells. Pixels without a label count, but are no thing.
     """
     side = 2 ** round(math.log2(labels.shape[-1] / features.shape[-1]))
-    one_hot = F.one_hot(labels.where(labels != IGNORE, len(NAMES)), len(NAMES) + 1).permute(0, 3, 1, 2)
-    share = F.avg_pool2d(one_hot.to(features.dtype), side)
-    return (share[:, list(THINGS)] >= LEAST).any(1)
+    each = torch.stack([labels == train_id for train_id in things], 1)
+    return (F.avg_pool2d(each.to(features.dtype), side) >= LEAST).any(1)
 
 
 def feature_distance(

@@ -1,4 +1,4 @@
-"""The rows of log.csv: means of what the terms report, with the learning rate and the measurements of the monitor."""
+"""The rows of log.csv: means of what the terms report, with the learning rate."""
 
 import csv
 import io

@@ -20,10 +20,9 @@ from dacs.training import checkpoint
 from dacs.training.batches import step_batches
 from dacs.training.checkpoint import State, write_weights
 from dacs.training.log import as_csv, by_name, check_finite, next_row
-from dacs.training.monitor import Monitor
 from dacs.training.objectives import Losses, Networks, StepBatch, terms_of
 from dacs.training.progress import Progress, stop_signals
-from dacs.training.run import Run
+from dacs.training.run import Run, snapshot_steps
 from dacs.training.schedule import optimizer_for, set_rate
 
 MEMORY_ADVICE = (
@@ -34,8 +33,8 @@ MEMORY_ADVICE = (
 def train_run(folder: RunDir, run: Run, key: str) -> str:
     """Train `run` in `folder`, from its checkpoint if there is one; return the name of the device.
 
-    Leaves the weights of student and teacher, log.csv, and the example pictures of the terms. Raises Interrupted on
-    SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
+    Leaves the weights of student and teacher, also of some earlier steps, log.csv, and example pictures of the terms.
+    Raises Interrupted on SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
     """
     loop, steps = run.settings.loop, run.settings.schedule.steps
     device = device_for(loop.device)
@@ -43,7 +42,7 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     state = initial_state(run, device, resumed=folder.checkpoint.exists())
     checkpoint.resume(state, folder.checkpoint, key)
     networks, batches = networks_of(state, run), step_batches(run, state.step, device)
-    monitor, adapt = Monitor(run), run.settings.adapt
+    adapt, kept = run.settings.adapt, snapshot_steps(steps, loop.snapshots)
     moves_before = adapt is not None and adapt.ema_update == "before"
     with stop_signals() as stopped, Progress(state.step, run) as progress:
         while state.step < steps:
@@ -60,13 +59,16 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
             state.step += 1
             if state.step == run.settings.start:
                 write_weights(folder.start, state.student)
+            if state.step in kept:
+                check_finite(state, folder.checkpoint)
+                write_weights(folder.snapshot(state.step, "student"), state.student)
+                write_weights(folder.snapshot(state.step, "teacher"), state.teacher.network)
 
             last = state.step == steps
             if last or state.step % loop.log_every == 0:
                 row = next_row(state, folder.checkpoint)
-                if last or state.step % loop.monitor_every == 0:
-                    row |= monitor.measure(state.teacher.network, device)
                 state.rows.append(row)
+                write_text(folder.log, as_csv(state.rows))
                 progress.show(row)
             interrupted = stopped() and not last
             if interrupted or (state.step % loop.checkpoint_every == 0 and not last):
@@ -87,7 +89,7 @@ def initial_state(run: Run, device: torch.device, *, resumed: bool = False) -> S
     What a checkpoint replaces anyway is not estimated for a `resumed` run.
     """
     settings, adapt, model = run.settings, run.settings.adapt, run.settings.model
-    student = build(model, seed_of(run.seed, "weights"))
+    student = build(model, seed_of(run.seed, "weights"), classes=len(settings.label_set.classes))
     if run.init is not None:
         student.load_state_dict(load_file(run.init.start))
     elif model.weights != NONE:
@@ -95,7 +97,7 @@ def initial_state(run: Run, device: torch.device, *, resumed: bool = False) -> S
     student.frozen_statistics = settings.schedule.bn_statistics != "live"
     student.to(device)
     if adapt and adapt.bn_statistics == "target" and not resumed:
-        re_estimate(student.eval(), Split(run.target.train).spread_images(adapt.bn_frames))
+        re_estimate(student.eval(), Split(run.target).spread_images(adapt.bn_frames))
     student.train()
     if settings.loop.channels_last:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -123,9 +125,8 @@ def backward(state: State, networks: Networks, batches: Iterator[StepBatch], acc
 
 
 def save_results(state: State, folder: RunDir) -> None:
-    """Write log.csv, the weights of student and teacher, and the pictures of the terms."""
+    """Write the weights of student and teacher, and the pictures of the terms."""
     for term in state.terms:
         term.save_pictures(folder.mixing)
-    write_text(folder.log, as_csv(state.rows))
     for network, path in ((state.student, folder.weights), (state.teacher.network, folder.teacher)):
         write_weights(path, network)

@@ -6,13 +6,14 @@ from PIL import Image
 
 from dacs.adaptation.masks import Mask
 from dacs.files import atomic, write_bytes
+from dacs.labels import LabelSet
 from dacs.prepare.pixels import png_of_label
 from dacs.types import Images, LabelledImages
 
 MixExample = tuple[LabelledImages, LabelledImages, LabelledImages, Images, Mask]  # what a mixed batch was made of
 
 
-def save_example(folder: Path, example: MixExample) -> None:
+def save_example(folder: Path, example: MixExample, labels: LabelSet) -> None:
     """Write the first image of the batch as source, target, mask, mixed, augmented and their labels."""
     source, target, mixed, augmented, mask = example
     images = {"source": source.images, "target": target.images, "mixed": mixed.images, "augmented": augmented}
@@ -20,6 +21,6 @@ def save_example(folder: Path, example: MixExample) -> None:
     for name, picture in {**pictures, "mask": mask[0]}.items():
         with atomic(folder / f"{name}.png") as partial:
             Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(partial)
-    labels = {"source_label": source.labels, "pseudo": target.labels, "label": mixed.labels}
-    for name, batch in labels.items():
-        write_bytes(folder / f"{name}.png", png_of_label(batch[0].byte().cpu().numpy()))
+    train_ids = {"source_label": source.labels, "pseudo": target.labels, "label": mixed.labels}
+    for name, batch in train_ids.items():
+        write_bytes(folder / f"{name}.png", png_of_label(batch[0].byte().cpu().numpy(), labels))

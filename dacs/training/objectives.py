@@ -123,4 +123,4 @@ class MixedCrossEntropy(Term):
     def save_pictures(self, folder: Path) -> None:
         """Write the first mixed image of the last batch."""
         if self.example:
-            save_example(folder, self.example)
+            save_example(folder, self.example, self.settings.label_set)

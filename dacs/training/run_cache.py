@@ -6,6 +6,7 @@ again is found, and none is taken for another. No torch is imported unless somet
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,9 +17,12 @@ from typing import Any
 from dacs.config import load
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.scale import describe_scale
+from dacs.evaluation.spec import labels_of
+from dacs.fields import identity
 from dacs.files import atomic, digest, read_json, write_json
 from dacs.jobs import RunRequest, requests
 from dacs.layout import RunDir
+from dacs.loading.classes import check_classes, classes_without_pixels
 from dacs.locks import working_alone
 from dacs.methods import FEATURE_LOSS, Method
 from dacs.methods import method as method_row
@@ -26,31 +30,41 @@ from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
-from dacs.settings import Model, RunSettings, identity
+from dacs.settings import Model, RunSettings
 from dacs.training.run import Run
 
 STORE = Path(".cache/runs")
 # Code that no result depends on, or whose values are in the key as data.
-NOT_DIGESTED = ("dacs.errors", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress")
+NOT_DIGESTED = "dacs.errors", "dacs.fields", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress"
 
 
 def make_run(out: RunDir, run: Run) -> None:
     """Make `run`, or find it in the cache, and copy its results to `out`.
 
-    Raises BadRequest for settings that do not fit together, RunFailed or Interrupted from the training.
+    Raises BadRequest for settings that do not fit together, RunFailed for frames that are prepared for other classes,
+    RunFailed or Interrupted from the training.
     """
     check(run)
     spec = spec_of(run)
     folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run"):
         if not folder.spec.exists():
+            _check_data(run)
             with _loader_errors():
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
-            digests = {path.name: digest(path) for path in weights_of(folder) if path.exists()}
-            frames = describe_scale(run.target)
-            write_json(folder.spec, {**spec, "frames": frames, "trained_on": trained_on, "sha256": digests})
+            digests = {name: digest(folder.path / name) for name in weights_of(folder)}
+            write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
         copy_results(folder, out)
+
+
+def _check_data(run: Run) -> None:
+    """Raise RunFailed where labels were prepared for other classes; print those that training does not see."""
+    labels = run.settings.label_set
+    check_classes(run.source, labels)
+    if run.row.terms and (unseen := classes_without_pixels(run.source, labels)):
+        shown = f"No frame of {run.source.path} shows {', '.join(unseen)}: the network cannot learn them."
+        print(shown, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -85,6 +99,11 @@ def check(run: Run) -> None:
             f" was {'not ' * wants_init}given.\n"
             "Give the folder of the source-only run with --init for AdaBN, and when adapt.init is 'source'."
         )
+    if run.init is not None and labels_of(run.init).names != settings.label_set.names:
+        raise BadRequest(
+            f"{run.init.path}: its classes are not those of the settings, so no run can start from its weights.\n"
+            "Give the source-only run that was trained with these labels."
+        )
 
 
 def _digest_of_init(run: Run) -> Any:
@@ -105,8 +124,7 @@ def _digest_of_init(run: Run) -> Any:
 
 def spec_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, and the key made of it."""
-    data = {"source": run.source, "validation": run.target.measured}
-    data |= {"target": run.target.train} if run.row.adapts or run.row.recalibrates else {}
+    data = {"source": run.source} | ({"target": run.target} if run.row.adapts or run.row.recalibrates else {})
     model = run.settings.model
     spec = {
         "method": run.method,
@@ -116,6 +134,7 @@ def spec_of(run: Run) -> dict[str, Any]:
         "reference": digest(weights_file(model)) if _compares_with_backbone(run.row, run.settings) else None,
         "code": code_of(run.row, model),
         "torch": version("torch"),
+        "frames": describe_scale(run.target),  # for predictions
     }
     # The initial weights are known by their digest, whatever their file is called.
     settings = identity(run.settings.model_copy(update={"model": model.model_copy(update={"weights": NONE})}))
@@ -154,8 +173,7 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
             return "", "waits for its source-only run"
         init = RunDir(STORE / key)
     source, target = request.prepared(ready)
-    splits = [source, target.train, target.measured] if target.data_report.exists() else []
-    if not splits or not all(split.stats.exists() for split in splits):
+    if not (source.stats.exists() and target.stats.exists()):
         return "", "waits for its data"
     model = request.settings.model
     from_weights = init is None or _compares_with_backbone(method_row(request.method), request.settings)
@@ -177,17 +195,18 @@ def adopt(runs: Path) -> None:
             copy_results(run, folder)
 
 
-def weights_of(folder: RunDir) -> tuple[Path, ...]:
-    """The files of weights that a run may have."""
-    return folder.start, folder.weights, folder.teacher
+def weights_of(folder: RunDir) -> list[str]:
+    """The files of weights that a run has, relative to its folder."""
+    files = folder.start, folder.weights, folder.teacher, *sorted(folder.snapshots.glob("step*"))
+    return [path.relative_to(folder.path).as_posix() for path in files if path.exists()]
 
 
 def copy_results(folder: RunDir, out: RunDir) -> None:
     """Copy the results of a run, the marker last; other files in `out` (its evaluation) stay."""
     pictures = sorted(path for path in folder.mixing.glob("*") if not path.name.startswith("."))
-    for path in (*weights_of(folder), folder.log, *pictures, folder.spec):
-        if not path.exists():
-            (out.path / path.name).unlink(missing_ok=True)  # of an earlier run with other settings
-            continue
+    weights = weights_of(folder)
+    for name in {*weights_of(out)} - {*weights}:
+        (out.path / name).unlink()  # of an earlier run with other settings
+    for path in (*(folder.path / name for name in weights), folder.log, *pictures, folder.spec):
         with atomic(out.path / path.relative_to(folder.path)) as partial:
             shutil.copyfile(path, partial)

@@ -17,17 +17,19 @@ from dacs.jobs import (
     job_file,
     job_of,
     labelled_domain,
+    notes,
     origin,
     run_settings,
     starts_from_source,
     unlabelled_tasks,
 )
-from dacs.layout import PreparedDomain
+from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, possible, recalibrating, supervised
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
+from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -64,7 +66,7 @@ NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
 STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
 
-TABLES = ["iou", "scores", "summary", "curves", "conflation", "similarity", "data", "data_report"]
+TABLES = ["iou", "scores", "summary", "missing", "curves", "conflation", "pair", "similarity", "data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
@@ -177,6 +179,13 @@ def measured_stats(wildcards):
     return str(ready(target).split(dataset_of(PARAMS, target).measured_split).stats)
 
 
+def snapshots(steps):
+    """The weights that a run keeps of earlier steps."""
+    run = RunDir(Path("runs/{source}-{target}/{method}/seed{seed}"))
+    kept = snapshot_steps(steps, PARAMS.loop.snapshots)
+    return [str(run.snapshot(step, network)) for step in kept for network in ("student", "teacher")]
+
+
 def same_run(wildcards):
     """The run of an earlier task that equals this one, if there is one; the run cache copies it.
 
@@ -231,6 +240,7 @@ def check_terms_of_downloads():
 # Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.
 onstart:
     check_terms_of_downloads()
+    print("".join(f"{note}\n" for note in notes(PARAMS)), end="", file=sys.stderr)
     adopt(Path("runs"))
 
 

@@ -8,13 +8,14 @@ of a job that failed. The same command then resumes from the last checkpoint, an
 rule train:
     input:
         source=labelled_stats,
-        measured=measured_stats,
+        target="data/ready/{target}/train/stats.json",
         same=same_run,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
         settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
         log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+        snapshots=snapshots(PARAMS.train.steps),
     log:
         "logs/train/{source}-{target}-{method}-seed{seed}.log",
     benchmark:
@@ -36,7 +37,7 @@ rule train:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
     shell:
         "python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
-        " --source $(dirname {input.source}) --target data/ready/{wildcards.target}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
 
@@ -48,6 +49,7 @@ use rule train as train_start with:
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
         settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
         log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+        snapshots=snapshots(PARAMS.train.steps),
     wildcard_constraints:
         method=one_of(STARTED_FROM),
 
@@ -56,13 +58,13 @@ rule adapt:
     input:
         source=labelled_stats,
         target="data/ready/{target}/train/stats.json",
-        measured=measured_stats,
         init=initial_run,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
         teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
         settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
         log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+        snapshots=snapshots(PARAMS.adapt.steps),
         mixing=directory("runs/{source}-{target}/{method}/seed{seed}/mixing"),
     log:
         "logs/adapt/{source}-{target}-{method}-seed{seed}.log",
@@ -85,7 +87,7 @@ rule adapt:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
-        " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
 
@@ -93,7 +95,6 @@ rule adabn:
     input:
         target="data/ready/{target}/train/stats.json",
         source=labelled_stats,
-        measured=measured_stats,
         init=initial_run,
     output:
         weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
@@ -120,5 +121,5 @@ rule adabn:
         "Re-estimating BatchNorm statistics on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
     shell:
         "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
-        " --source $(dirname {input.source}) --target data/ready/{wildcards.target} {params.init}"
+        " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"

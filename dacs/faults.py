@@ -1,0 +1,179 @@
+"""Values of params.yaml that are each valid, but do not fit together."""
+
+from collections.abc import Iterator
+
+from dacs.datasets.registry import DATASETS
+from dacs.errors import nearest
+from dacs.fields import IGNORED, TIMM
+from dacs.jobs import WORLD, domains_of
+from dacs.methods import FEATURE_LOSS, method, possible
+from dacs.models.published import FILES, IMAGENET, NONE, published
+from dacs.networks import WITH_BACKBONE
+from dacs.settings import Model, Params
+
+
+def faults(params: Params, *, chosen: bool) -> Iterator[str]:
+    """Each of them as a sentence; some matter at the `chosen` scale only."""
+    yield from _faults(params)
+    yield from _faults_of_labels(params, chosen)
+    yield from _faults_of_domains(params)
+    yield from _faults_of_tasks(params, chosen)
+
+
+def _faults(params: Params) -> Iterator[str]:
+    """Settings that do not fit together."""
+    loop, model, train, adapt = params.loop, params.model, params.train, params.adapt
+    if train.steps < adapt.steps + (adapt.init == "source"):
+        advice = "more: adaptation replaces the last of them" if adapt.init == "source" else "as many"
+        yield (
+            f"train.steps is {train.steps}, adapt.steps {adapt.steps}: source-only would be compared at fewer steps.\n"
+            f"Give train.steps {advice}."
+        )
+    for section, starts, settings in (("train", "backbone", train), ("adapt", adapt.init, adapt)):
+        if starts == "backbone" and settings.bn_statistics == "frozen" and model.weights == NONE:
+            yield f"{section}.bn_statistics is frozen, but model.weights is none: nothing to keep.\nSet it to live."
+    for name in params.runs.methods:
+        if method(name).foreground == "target" and loop.batch < 2:
+            yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
+        distance = {**adapt.model_dump(), **params.methods.get(name, {})}["feature_distance"]
+        if FEATURE_LOSS in method(name).terms and distance and model.weights == NONE:
+            yield (
+                f"{name} keeps features close to those of pretrained weights, but model.weights is none.\n"
+                f"Name weights, or set methods.{name}.feature_distance to 0."
+            )
+    # A file that is named by its path shows its convention itself.
+    if not model.weights.endswith(FILES) and model.weights.startswith("caffe_") != (model.convention == "caffe"):
+        yield (
+            f"model.weights is {model.weights}, but model.convention is {model.convention}.\n"
+            "The caffe_ weights need caffe, all others torchvision."
+        )
+    if loop.backbone_lr_factor == "listed" and loop.optimizer != "sgd":
+        yield (
+            f"loop.backbone_lr_factor is listed, but loop.optimizer is {loop.optimizer}: its steps are those of sgd.\n"
+            "Give a number, or set the optimizer to sgd."
+        )
+    if loop.nesterov and not loop.momentum:
+        yield "loop.nesterov is true; it needs a loop.momentum above 0."
+
+
+def _faults_of_labels(params: Params, chosen: bool) -> Iterator[str]:
+    """What no data set has, or no class is; data sets of the tasks need to have classes at the chosen scale alone."""
+    labels = params.labels.label_set
+    published = {name for row in DATASETS.values() for names in row.classes.values() for name in names}
+    for name, each in params.labels.table.items():
+        for wrong in (raw for raw in each.of if raw not in published):
+            yield f"labels.classes.{name}.of names '{wrong}', which is in no data set; {nearest(wrong, published)}"
+    for domain in domains_of(params) if chosen else ():
+        if domain in DATASETS and len(DATASETS[domain].lacks(labels)) == len(labels.names):
+            yield (
+                f"labels: none of the classes is in {domain}, so that all of its pixels would be ignored.\n"
+                "Say which of its classes they are, such as  of: [road, sidewalk]."
+            )
+    for name in params.runs.methods:
+        distance = {**params.adapt.model_dump(), **params.methods.get(name, {})}["feature_distance"]
+        if FEATURE_LOSS in method(name).terms and distance and not labels.things:
+            yield (
+                f"{name} keeps the features of things close to those of pretrained weights, but no class is a thing.\n"
+                f"Add  thing: true  to some in labels, or set methods.{name}.feature_distance to 0."
+            )
+
+
+def _faults_of_domains(params: Params) -> Iterator[str]:
+    for name, source in params.data.sources.items():
+        if source == "world" and name not in WORLD:
+            yield (
+                f"data.sources.{name} is world, which renders {', '.join(WORLD)} only.\n"
+                "Name the folder of a copy instead, or download."
+            )
+        if name in params.data.subset and source in ("world", "download"):
+            yield (
+                f"data.subset names {name}, but data.sources.{name} is {source}, which gives all of it.\n"
+                "Name the folder that holds the part in data.sources, or leave it out of data.subset."
+            )
+        packed = [archive.name for archive in DATASETS[name].archives if not archive.name.endswith(".zip")]
+        if source == "download" and packed and not params.data.unpack:
+            yield f"data.unpack is false, but {packed[0]} of {name} is not a zip archive.\nSet data.unpack to true."
+    for name in params.data.subset:
+        if name not in params.data.sources:
+            yield f"data.subset names '{name}'; {nearest(name, params.data.sources)}"
+    for name, custom in params.domains.items():
+        key = f"domains.{name}"
+        if name in DATASETS:
+            yield f"{key}: this name is that of a published data set; choose another."
+        if custom.val and not custom.val.labels:
+            yield f"{key}.val has no labels; leave val out, then nothing is measured."
+        valid = (*params.labels.label_set.names, IGNORED)
+        for raw, names in custom.classes.items():
+            for wrong in (each for each in names if each not in valid):
+                yield f"{key}.classes.{raw} names '{wrong}'; {nearest(wrong, valid)}"
+        for wrong in (each for each in custom.absent if each not in valid[:-1]):
+            yield f"{key}.absent names '{wrong}'; {nearest(wrong, valid[:-1])}"
+        if (custom.train.labels or custom.val) and not custom.classes:
+            yield f"{key}.classes is empty; say which class each id or colour of its labels is."
+        if custom.channel and any("," in raw for raw in custom.classes):
+            yield f"{key}.channel is {custom.channel}, but {key}.classes lists colours; use one of them."
+        if len({"," in raw for raw in custom.classes}) > 1:
+            yield f"{key}.classes mixes ids and colours; use one of them."
+        mapped = [each for names in custom.classes.values() for each in names]
+        for wrong in sorted({*custom.absent} & {*mapped}):
+            yield f"{key}.absent names '{wrong}', which classes map to; it cannot be both."
+        for raw, names in custom.classes.items():
+            if IGNORED in names and len(names) > 1:
+                yield f"{key}.classes.{raw} names {IGNORED} beside a class; give one of them."
+            for wrong in names[1:]:
+                if [wrong] in custom.classes.values():
+                    yield (
+                        f"{key}.classes.{raw} covers '{wrong}' together with '{names[0]}', but another id is '{wrong}'"
+                        " alone.\nMap both to the same classes, or the other one to ignore."
+                    )
+
+
+def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
+    """Tasks that cannot run; sizes of custom domains need to fit the chosen scale only."""
+    sources = [*params.data.sources, *params.domains]
+    targets = [name for name in sources if name in params.domains or DATASETS[name].is_target]
+    without_labels = possible(params.runs.methods, unlabelled=True)
+    for source, target in (task.split("-") for task in params.runs.tasks):
+        for role, name, valid in (("source", source, sources), ("target", target, targets)):
+            if name not in valid:
+                yield f"runs.tasks names {role} '{name}'; {nearest(name, valid)}"
+        if source == target:
+            yield f"runs.tasks adapts '{source}' to itself; name another target."
+        if source in params.domains and not params.domains[source].train.labels:
+            yield f"domains.{source}.train has no labels; a source needs them."
+        if not without_labels and target in params.domains and not params.domains[target].train.labels:
+            yield (
+                f"runs.methods names {params.runs.methods[0]} alone, but domains.{target}.train has no labels for it.\n"
+                "Name other methods too, or give labels for the target's training images."
+            )
+    crop = params.loop.crop
+    for domain in domains_of(params):
+        custom = params.domains.get(domain)
+        key = f"domains.{domain}.size" if custom else f"remap.{domain}"
+        size = custom.size if custom else params.remap.sizes.get(domain)
+        if size is None:
+            yield f"{key} is missing; give the height and width of its frames."
+        elif (crop[0] > size[0] or crop[1] > size[1]) and (chosen or not custom):
+            yield (
+                f"loop.crop is {list(crop)} (height, width), more than the frames of {domain}, {key} = {list(size)}.\n"
+                "Make the crop smaller or the frames larger."
+            )
+
+
+def fault_of_weights(model: Model) -> str:
+    """Weights that the network does not have; empty where it has them."""
+    names = [NONE, *sorted({row.name for row in published() if row.network == model.pretrained_part})]
+    of_timm = model.pretrained_part.startswith(TIMM)
+    names += [IMAGENET] if of_timm and IMAGENET not in names else []
+    if model.weights == IMAGENET and model.network in WITH_BACKBONE and not of_timm:
+        return (
+            f"model.weights is {IMAGENET}, but the weights of {model.backbone} are under a non-commercial"
+            " licence and are not downloaded.\nName your own file of them, or set model.backbone to"
+            f" {TIMM}{model.backbone.replace('mit', 'pvt_v2')}, whose weights are under Apache-2.0."
+        )
+    if model.weights not in names and not model.weights.endswith(FILES):
+        return (
+            f"model.weights names '{model.weights}', which are not published for {model.pretrained_part}; "
+            f"{nearest(model.weights, names)}"
+        )
+    return ""
