@@ -12,12 +12,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from dacs.errors import BadRequest, DacsError
+from dacs.errors import BadRequest, DacsError, RunFailed
 from dacs.fields import Device, Section
 from dacs.files import write_json
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
 from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
+from dacs.verify import ASIDE, RECORD, damages, set_aside, write_record
 
 Job = TypeVar("Job", bound=Section)
 NOT_SERVED = "dacs: Windows is not served; Linux and macOS are.\nRun it in the Windows Subsystem for Linux (WSL 2)."
@@ -86,6 +87,7 @@ def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> 
 
     splits = PreparedSplit(index), PreparedSplit(train)
     evaluate_run(RunDir(run), *splits, EvaluationDir(out), _job(settings, EvaluateJob))
+    write_record(out / RECORD, (path for path in out.rglob("*") if path.is_file()), settings)
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -93,6 +95,8 @@ def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -
     from dacs.reporting.figures import make
 
     make(_job(settings, FiguresJob), runs, ready, out)
+    made = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
+    write_record(out / "tables" / RECORD, [out / "metrics.json", *made], settings)
 
 
 def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -100,6 +104,7 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs")) 
     from dacs.reporting.page import write
 
     write(_job(settings, ReportJob), reports, runs, out)
+    write_record(reports / "tables" / f"page.{RECORD}", [out], settings)
 
 
 def predict(
@@ -153,6 +158,23 @@ def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
         print(f"\n{cost_table(load(params))}")
 
 
+def verify(
+    runs: Path = Path("runs"), reports: Path = Path("reports"), ready: Path = Path("data/ready"), remake: bool = False
+) -> None:
+    """Compare results and prepared frames with what was recorded when they were made."""
+    from dacs.datasets.decode import listing
+
+    found = list(damages(runs, reports, ready))
+    if not found:
+        print("All results are as they were recorded.")
+        return
+    listed = listing(f"{len(found)} results are not as they were recorded", map(str, found))
+    if not remake:
+        raise RunFailed(f"{listed}\nRun 'dacs verify --remake', then 'snakemake --cores all all' makes them again.")
+    set_aside(found)
+    print(f"{listed}\nThey are kept in {ASIDE}; 'snakemake --cores all all' makes them again.")
+
+
 def _job(settings: Path, kind: type[Job]) -> Job:
     """The settings of the job, as the workflow wrote them to a file."""
     try:
@@ -168,7 +190,7 @@ def _job(settings: Path, kind: type[Job]) -> Job:
         ) from error
 
 
-VERBS = (world, download, remap, train, adapt, evaluate, figures, report, predict, compare, plan)
+VERBS = (world, download, remap, train, adapt, evaluate, figures, report, predict, compare, plan, verify)
 
 
 def _count(text: str) -> int:
@@ -209,6 +231,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "classes": {"metavar": "NAMES", "help": "of the run, such as road,sidewalk; others become 255; left out: all"},
     "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
     "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
+    "remake": {"action": "store_true", "help": "set aside what is damaged, so that the pipeline makes it again"},
     "first": {"type": Path, "help": "run folder, or a metrics.json"},
     "second": {"type": Path, "help": "run folder, or a metrics.json"},
     "params": {"type": Path, "help": "which params.yaml"},

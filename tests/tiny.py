@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def settings(method: str = "source", **changes: Any) -> RunSettings:
 def evaluate_job(**changes: Any) -> EvaluateJob:
     """What `evaluate` is given."""
     given = {"batch": 4, "labels": "prepared", "frames": 2, "absent": [], "device": "cpu"}
-    given |= {"adabn_frames": FRAMES, "criteria_frames": 3, "choose_by": "information"}
+    given |= {"adabn_frames": FRAMES, "criteria_frames": FRAMES, "choose_by": "information"}
     return EvaluateJob.model_validate({**given, **changes})
 
 
@@ -154,6 +155,12 @@ def write_split(split: PreparedSplit, columns: tuple[str, ...], size: tuple[int,
         split.class_counts.write_text("\n".join(counts) + "\n")
     stats = {"frames": FRAMES, "size": list(size), "sha256": total.hexdigest()}
     write_json(split.stats, stats | ({"pixels": pixels_of.tolist()} if "label" in columns else {}))
+
+
+def digest_of(folder: Path, rows: list[list[str]]) -> str:
+    """The digest that `remap` records of a split: over the names and sha256 of its images and labels."""
+    pairs = sorted([name, hashlib.sha256((folder / name).read_bytes()).hexdigest()] for row in rows for name in row)
+    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
 
 
 def label(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from dacs.config import load
+from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.scale import describe_scale
 from dacs.evaluation.spec import labels_of
@@ -32,6 +33,7 @@ from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
 from dacs.settings import Model, RunSettings
 from dacs.training.run import Run
+from dacs.verify import ASIDE, damages_of, set_aside
 
 STORE = Path(".cache/runs")
 # Code that no result depends on, or whose values are in the key as data.
@@ -48,11 +50,12 @@ def make_run(out: RunDir, run: Run) -> None:
     spec = spec_of(run)
     folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run"):
+        _set_damaged_aside(folder)
         if not folder.spec.exists():
             _check_data(run)
             with _loader_errors():
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
-            digests = {name: digest(folder.path / name) for name in weights_of(folder)}
+            digests = {name: digest(folder.path / name) for name in results_of(folder)}
             write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
         copy_results(folder, out)
@@ -65,6 +68,15 @@ def _check_data(run: Run) -> None:
     if run.row.terms and (unseen := classes_without_pixels(run.source, labels)):
         shown = f"No frame of {run.source.path} shows {', '.join(unseen)}: the network cannot learn them."
         print(shown, file=sys.stderr, flush=True)
+
+
+def _set_damaged_aside(folder: RunDir) -> None:
+    """Move what is damaged of a finished run in the cache away, so that it is made again."""
+    found = list(damages_of(folder.spec)) if folder.spec.exists() else []
+    if found:
+        listed = listing(f"{folder.path}: damaged, and made again; what is damaged is kept in {ASIDE}", map(str, found))
+        print(listed, file=sys.stderr, flush=True)
+        set_aside(found)
 
 
 @contextmanager
@@ -99,6 +111,11 @@ def check(run: Run) -> None:
             f" was {'not ' * wants_init}given.\n"
             "Give the folder of the source-only run with --init for AdaBN, and when adapt.init is 'source'."
         )
+    if run.init is not None and (damaged := next(damages_of(run.init.spec), None)):
+        raise RunFailed(
+            f"{damaged}, so no run can start from {run.init.path}.\n"
+            "Run 'dacs verify --remake', then make the source-only run again."
+        )
     if run.init is not None and labels_of(run.init).names != settings.label_set.names:
         raise BadRequest(
             f"{run.init.path}: its classes are not those of the settings, so no run can start from its weights.\n"
@@ -113,7 +130,7 @@ def _digest_of_init(run: Run) -> Any:
         return None if model.weights == NONE else digest(weights_file(model))
     made = read_json(run.init.spec)["sha256"]
     if run.row.recalibrates:
-        return {name: made[name] for name in made if name != run.init.start.name}
+        return {path.name: made.get(path.name) for path in (run.init.weights, run.init.teacher)}
     if run.init.start.name not in made:
         raise BadRequest(
             f"{run.init.path}: it kept no weights of an earlier step to start from.\n"
@@ -188,25 +205,25 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
 def adopt(runs: Path) -> None:
     """Take finished runs that came from elsewhere (`dvc pull`) into the cache, so that they are found again."""
     for path in sorted(runs.glob("*/*/seed*/settings.json")):
-        run, spec = RunDir(path.parent), read_json(path)
-        folder = RunDir(STORE / spec["key"])
-        files = {run.path / name: sha256 for name, sha256 in spec["sha256"].items()}
-        if not folder.spec.exists() and all(file.exists() and digest(file) == each for file, each in files.items()):
-            copy_results(run, folder)
+        if any(damages_of(path)):
+            continue
+        folder = RunDir(STORE / read_json(path)["key"])
+        if not folder.spec.exists():
+            copy_results(RunDir(path.parent), folder)
 
 
-def weights_of(folder: RunDir) -> list[str]:
-    """The files of weights that a run has, relative to its folder."""
-    files = folder.start, folder.weights, folder.teacher, *sorted(folder.snapshots.glob("step*"))
-    return [path.relative_to(folder.path).as_posix() for path in files if path.exists()]
+def results_of(folder: RunDir) -> list[str]:
+    """The files of weights, the log and the pictures that a run has, relative to its folder."""
+    pictures = (path for path in folder.mixing.glob("*") if not path.name.startswith("."))
+    files = folder.start, folder.weights, folder.teacher, *folder.snapshots.glob("step*"), folder.log, *pictures
+    return sorted(path.relative_to(folder.path).as_posix() for path in files if path.exists())
 
 
 def copy_results(folder: RunDir, out: RunDir) -> None:
     """Copy the results of a run, the marker last; other files in `out` (its evaluation) stay."""
-    pictures = sorted(path for path in folder.mixing.glob("*") if not path.name.startswith("."))
-    weights = weights_of(folder)
-    for name in {*weights_of(out)} - {*weights}:
+    names = results_of(folder)
+    for name in {*results_of(out)} - {*names}:
         (out.path / name).unlink()  # of an earlier run with other settings
-    for path in (*(folder.path / name for name in weights), folder.log, *pictures, folder.spec):
-        with atomic(out.path / path.relative_to(folder.path)) as partial:
-            shutil.copyfile(path, partial)
+    for name in (*names, folder.spec.name):
+        with atomic(out.path / name) as partial:
+            shutil.copyfile(folder.path / name, partial)

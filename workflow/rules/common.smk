@@ -31,6 +31,7 @@ from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
 from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
+from dacs.verify import ASIDE, damages, set_aside
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -66,7 +67,9 @@ NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
 STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
 
-TABLES = ["iou", "scores", "summary", "missing", "curves", "conflation", "pair", "similarity", "data", "data_report"]
+TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "iou_by_protocol", "missing"]
+TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
+TABLES += ["data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
@@ -222,6 +225,20 @@ def remove_stale_marker(domain):
 
 for domain in DOMAINS:
     remove_stale_marker(domain)
+
+
+def set_damaged_aside():
+    """Move results aside that are not as they were recorded, so that they are made again; of a dry run, say so."""
+    found = list(damages(Path("runs"), Path("reports")))
+    if found:
+        kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
+        print("".join(f"{damage}; made again, {kept}\n" for damage in found), end="", file=sys.stderr)
+        if not workflow.dryrun:
+            set_aside(found)
+
+
+if workflow.is_main_process:
+    set_damaged_aside()
 
 
 def check_terms_of_downloads():

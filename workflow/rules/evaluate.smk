@@ -1,13 +1,19 @@
-"""Evaluation of a run: confusion matrices on the target's validation set; where it has none, predictions alone."""
+"""Evaluation of a run on the target's validation set, the only job that reads its labels; without any, predictions."""
 
 
 rule evaluate:
     input:
         run="runs/{source}-{target}/{method}/seed{seed}/settings.json",
         measured=measured_stats,
+        train="data/ready/{target}/train/stats.json",
     output:
         confusion="runs/{source}-{target}/{method}/seed{seed}/evaluation/confusion.json",
         metrics="runs/{source}-{target}/{method}/seed{seed}/evaluation/metrics.json",
+        counts="runs/{source}-{target}/{method}/seed{seed}/evaluation/counts.npz",
+        checkpoints="runs/{source}-{target}/{method}/seed{seed}/evaluation/checkpoints.csv",
+        calibration="runs/{source}-{target}/{method}/seed{seed}/evaluation/calibration.csv",
+        confident="runs/{source}-{target}/{method}/seed{seed}/evaluation/confident.csv",
+        record="runs/{source}-{target}/{method}/seed{seed}/evaluation/record.json",
         predictions=directory("runs/{source}-{target}/{method}/seed{seed}/evaluation/predictions"),
     log:
         "logs/evaluate/{source}-{target}-{method}-seed{seed}.log",
@@ -26,4 +32,5 @@ rule evaluate:
         "Evaluating {wildcards.method} on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"
     shell:
         "python -m dacs evaluate --settings {params.settings} --run $(dirname {input.run})"
-        " --index $(dirname {input.measured}) --out $(dirname {output.metrics}) > {log} 2>&1"
+        " --index $(dirname {input.measured}) --train $(dirname {input.train}) --out $(dirname {output.metrics})"
+        " > {log} 2>&1"

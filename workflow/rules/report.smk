@@ -5,9 +5,11 @@ rule figures:
     input:
         runs=each(rules.evaluate.input.run, METHODS),
         metrics=each(rules.evaluate.output.metrics, METHODS),
+        states=each([rules.evaluate.output[name] for name in ("checkpoints", "calibration", "confident")], METHODS),
         data=prepared_files(),
     output:
         metrics="reports/metrics.json",
+        record="reports/tables/record.json",
         tables=report(
             expand("reports/tables/{table}.csv", table=TABLES),
             caption="../report/table.rst",
@@ -45,6 +47,8 @@ rule report:
         tables=rules.figures.output.tables,
         template="dacs/reporting/page.html.j2",
         style="dacs/reporting/page.css",
+        script="dacs/reporting/page.js",
+        lock="requirements.lock",
         published="dacs/reporting/published.csv",
     output:
         page=report(
@@ -52,6 +56,7 @@ rule report:
             caption="../report/page.rst",
             category="Page",
         ),
+        record="reports/tables/page.record.json",
     log:
         "logs/report.log",
     benchmark:

@@ -1,0 +1,100 @@
+"""Whether results are still what was recorded of them, and for the settings that are asked for now. Torch-free.
+
+A run records its files in settings.json, a prepared split in stats.json; an evaluation, the tables and figures, and the
+page each have a record of their own, which their commands write last.
+"""
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dacs.errors import RunFailed
+from dacs.files import digest, read_json, write_json
+from dacs.layout import PreparedSplit
+from dacs.provenance import canonical
+
+RECORD = "record.json"
+ASIDE = Path(".cache/damaged")
+
+
+class Damage(NamedTuple):
+    """A file that is not what was recorded."""
+
+    path: Path
+    reason: str
+    marker: Path  # without which all that belongs together is made again
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def write_record(record: Path, files: Iterable[Path], settings: Path) -> None:
+    """Record files by their sha256, relative to the folder of the record, and the settings that they were made with."""
+    listed = {os.path.relpath(path, record.parent): digest(path) for path in sorted(files)}
+    write_json(record, {"settings": settings.stem, "sha256": listed})
+
+
+def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Damage]:
+    """What is damaged or missing of runs, their evaluations, the report and, if `ready` is given, prepared frames."""
+    for spec in sorted(runs.glob("*/*/seed*/settings.json")):
+        yield from damages_of(spec)
+    for record in sorted([*runs.glob(f"*/*/seed*/evaluation/{RECORD}"), *reports.glob(f"tables/*{RECORD}")]):
+        yield from damages_of(record)
+    for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):
+        yield from _damages_of_split(PreparedSplit(stats.parent))
+
+
+def damages_of(record: Path) -> Iterator[Damage]:
+    """What is damaged or missing of the files that a record lists by their sha256, or the record itself."""
+    try:
+        listed = dict(read_json(record)["sha256"])
+    except (RunFailed, KeyError, TypeError, ValueError):
+        yield Damage(record, "not a record of results", record)
+        return
+    for name, expected in listed.items():
+        path = Path(os.path.normpath(record.parent / name))
+        if reason := _difference(path, expected):
+            yield Damage(path, reason, record)
+
+
+def made_with(record: Path) -> str:
+    """The name of the settings that recorded results were made with; empty where the record does not tell."""
+    found = read_json(record) if record.exists() else {}
+    return str(found.get("settings", "")) if isinstance(found, dict) else ""
+
+
+def set_aside(found: Iterable[Damage]) -> None:
+    """Move damaged files to `.cache/damaged`, and remove their markers, so that they are made again."""
+    for damage in found:
+        for path in {damage.path, damage.marker}:
+            if path.is_file():
+                place = ASIDE / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, place)
+
+
+def _damages_of_split(split: PreparedSplit) -> Iterator[Damage]:
+    """Images and labels, whose digest stats.json has; not the labels at full size."""
+    try:
+        with split.index.open(newline="") as stream:
+            rows = [[row[kind] for kind in ("image", "label") if kind in row] for row in csv.DictReader(stream)]
+        pairs = sorted([name, digest(split.path / name)] for row in rows for name in row)
+        found = hashlib.sha256(canonical(pairs).encode()).hexdigest()
+        if found != read_json(split.stats)["sha256"]:
+            yield Damage(split.path, "a frame was changed since it was prepared", split.stats)
+    except (OSError, RunFailed, KeyError, TypeError) as error:
+        yield Damage(split.path, f"frames are missing or cannot be read ({error})", split.stats)
+
+
+def _difference(path: Path, expected: Any) -> str:
+    """How a file differs from what was recorded; empty where it does not."""
+    try:
+        return "" if digest(path) == expected else "changed since it was made"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
