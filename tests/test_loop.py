@@ -237,7 +237,9 @@ sys.exit(main(sys.argv[3:]))
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "resumes_at"), [("SIGKILL", -signal.SIGKILL, 4), ("SIGTERM", 75, 5)], ids=["kill", "term"]
+    ("number", "code", "resumes_at"),
+    [("SIGKILL", -signal.SIGKILL, 4), ("SIGTERM", 75, 5), ("SIGUSR1", 75, 5)],
+    ids=["kill", "term", "usr1"],
 )
 def test_a_killed_process_is_resumed_from_its_checkpoint_by_the_same_command(
     number: str,
@@ -258,7 +260,7 @@ def test_a_killed_process_is_resumed_from_its_checkpoint_by_the_same_command(
         [sys.executable, "-c", KILLED, "5", number, *arguments], env=environment, capture_output=True
     )
     assert ended.returncode == code, ended.stderr.decode()
-    assert (b"Run the same command again" in ended.stderr) == (number == "SIGTERM")
+    assert (b"Run the same command again" in ended.stderr) == (number != "SIGKILL")
     assert not Path("run").exists()
     assert main(arguments) == 0
     assert f"resuming from the checkpoint at step {resumes_at} of {tiny.STEPS}" in capsys.readouterr().err

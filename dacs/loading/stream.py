@@ -176,6 +176,7 @@ def _received(pixels: Pixels) -> Batch:
 
 def _outlast_stop_signals(worker: int) -> None:
     """Let a worker outlast the signals that stop all processes of a job: the run ends its step, then its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(ignored, signal.SIG_IGN)
     # Python also ends the workers of a crashed run by SIGTERM, so it must not be ignored for ever.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))

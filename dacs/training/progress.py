@@ -11,14 +11,17 @@ from tqdm import tqdm
 
 from dacs.training.run import Run
 
+QUIET = 20  # seconds without a line after which the next row of the log is printed
+
 
 class Progress:
-    """A bar on a terminal, a line at each tenth of the steps elsewhere."""
+    """A bar on a terminal; elsewhere a line at each tenth of the steps, and when none was printed for a while."""
 
     def __init__(self, done: int, run: Run) -> None:
         loop, self.steps, self.first = run.settings.loop, run.settings.schedule.steps, done
         self.images = loop.batch * loop.accumulate * (2 if run.row.adapts else 1)  # a step
         self.tenth, self.begin = 10 * done // self.steps, time.monotonic()
+        self.printed = self.begin
         self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=not sys.stderr.isatty())
         if done and self.bar.disable:
             print(f"resuming from the checkpoint at step {done} of {self.steps}", file=sys.stderr, flush=True)
@@ -36,8 +39,9 @@ class Progress:
         values["images/s"] = f"{(step - self.first) * self.images / seconds:.0f}"
         self.bar.set_postfix(values, refresh=False)
         self.bar.update(step - self.bar.n)
-        if self.bar.disable and 10 * step // self.steps > self.tenth:
-            self.tenth = 10 * step // self.steps
+        late = time.monotonic() - self.printed > QUIET
+        if self.bar.disable and (late or 10 * step // self.steps > self.tenth):
+            self.tenth, self.printed = 10 * step // self.steps, time.monotonic()
             left = seconds / (step - self.first) * (self.steps - step)
             line = ", ".join(f"{name} {value}" for name, value in values.items())
             print(f"step {step}/{self.steps}: {line}, {left:.0f} s left", file=sys.stderr, flush=True)
@@ -45,9 +49,12 @@ class Progress:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM was received; the loop asks between steps, so that no step is cut."""
+    """Whether SIGINT, SIGTERM or SIGUSR1 was received; the loop asks between steps, so that no step is cut.
+
+    Slurm sends SIGUSR1 before a time limit or a preemption, where it is asked to (--signal).
+    """
     received: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = {each: signal.signal(each, lambda number, frame: received.append(number)) for each in numbers}
     try:
         yield lambda: bool(received)

@@ -7,6 +7,7 @@ again is found, and none is taken for another. No torch is imported unless somet
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -199,6 +200,11 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     folder = RunDir(STORE / spec_of(Run(request.method, request.seed, request.settings, source, target, init))["key"])
     if folder.spec.exists():
         return folder.path.name, "finished"
+    steps = request.settings.schedule.steps if method_row(request.method).terms else 0
+    logged = folder.log.read_text().splitlines()[-1:] if folder.log.exists() else []
+    if logged and logged[0][:1].isdigit():
+        ago = time.time() - folder.log.stat().st_mtime
+        return folder.path.name, f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"
     return folder.path.name, "begun; resumes from its checkpoint" if folder.checkpoint.exists() else "to do"
 
 

@@ -32,6 +32,7 @@ from dacs.provenance import code_digest
 from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
 from dacs.verify import ASIDE, damages, set_aside
+from dacs.watch import Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -259,6 +260,7 @@ onstart:
     check_terms_of_downloads()
     print("".join(f"{note}\n" for note in notes(PARAMS)), end="", file=sys.stderr)
     adopt(Path("runs"))
+    Watcher([Path("logs/train"), Path("logs/adapt")]).start()
 
 
 def show_failures(logs):
