@@ -34,7 +34,7 @@ test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node; needs slu
 	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py
 
 clean:  ## removes everything generated, but not the environment and DVC's cache
-	rm -rf data runs logs reports/figures reports/tables reports/*.html .snakemake .cache
+	rm -rf data runs logs reports/figures reports/*.html .snakemake .cache
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find dacs tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
@@ -49,6 +49,8 @@ $(READY): requirements.lock
 	python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
 	uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 	uv pip install --quiet --python .venv/bin/python --offline --no-deps --no-build-isolation --editable .
+	python -m dacs.reporting.dvc_page .venv/plots.html
+	-dvc config --quiet --local plots.html_template ../.venv/plots.html
 	touch $@
 
 .venv-slurm/ready: requirements.lock requirements-slurm.lock $(READY)

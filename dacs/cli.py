@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dacs.errors import BadRequest, DacsError, RunFailed
 from dacs.fields import Device, Section
-from dacs.files import write_json
+from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
 from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
@@ -139,11 +139,14 @@ def predict(
     )
 
 
-def compare(first: Path, second: Path) -> None:
-    """Show the scores of two results side by side."""
+def compare(first: str, second: str, html: Path | None = None) -> None:
+    """Show the parameters and scores of two results side by side."""
     from dacs.reporting.compare import compare
 
-    print(compare(first, second))
+    found = compare(first, second)
+    print(found.text)
+    if html:
+        write_text(html, found.page)
 
 
 def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
@@ -161,7 +164,7 @@ def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
 def verify(
     runs: Path = Path("runs"), reports: Path = Path("reports"), ready: Path = Path("data/ready"), remake: bool = False
 ) -> None:
-    """Compare results and prepared frames with what was recorded when they were made."""
+    """Compare results and prepared frames with their records."""
     from dacs.datasets.decode import listing
 
     found = list(damages(runs, reports, ready))
@@ -232,8 +235,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
     "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
     "remake": {"action": "store_true", "help": "set aside what is damaged, so that the pipeline makes it again"},
-    "first": {"type": Path, "help": "run folder, or a metrics.json"},
-    "second": {"type": Path, "help": "run folder, or a metrics.json"},
+    "first": {"help": "run folder, metrics.json, reports folder, or Git revision"},
+    "second": {"help": "the same"},
+    "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
     "params": {"type": Path, "help": "which params.yaml"},
     "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }

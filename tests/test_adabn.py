@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dacs.layout import RunDir
+from dacs.evaluation.counts import read_counts
+from dacs.evaluation.evaluate import evaluate_run
+from dacs.layout import PreparedDomain, RunDir
 from dacs.loading.split import Split
 from dacs.models.build import build
 from dacs.models.segmenter import Segmenter
@@ -157,3 +160,20 @@ def test_it_is_a_run_as_others_are(ready: Path, tmp_path: Path, monkeypatch: pyt
     assert {*one} == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv"}
     assert one["weights.safetensors"] != init.weights.read_bytes()
     assert len([path for path in Path(".cache/runs").iterdir() if path.is_dir()]) == 2  # besides the files of locks
+
+
+def test_evaluation_measures_it_for_source_only_too_and_a_second_time_changes_nothing(
+    ready: Path, tmp_path: Path
+) -> None:
+    init, out = made(tmp_path, ready)
+    shutil.copy(init.spec, out.spec)
+    target, found = PreparedDomain(ready / "cityscapes"), {}
+    for run in (init, out):
+        evaluate_run(run, target.split("val"), target.train, run.evaluation, tiny.evaluate_job())
+        found[run] = read_counts(run.evaluation.counts)
+    for network in ("student", "teacher"):
+        for size in ("full", "prepared"):
+            plain, recalibrated = f"last/{network}/{size}", f"last/{network}_adabn/{size}"
+            assert np.array_equal(found[out].by_frame(plain), found[init].by_frame(recalibrated))
+            assert np.array_equal(found[out].by_frame(plain), found[out].by_frame(recalibrated))
+            assert not np.array_equal(found[init].by_frame(plain), found[init].by_frame(recalibrated))

@@ -178,7 +178,7 @@ def test_python_m_dacs_is_the_same_entry_point() -> None:
 
 
 def test_verbs_make_a_run_its_metrics_and_its_predictions(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = ["--seed", "0", "--source", str(ready / "gta5/train"), "--target", str(ready / "cityscapes")]
+    data = ["--seed", "0", "--source", str(ready / "gta5/train"), "--target", str(ready / "cityscapes/train")]
     assert main(["train", "--settings", job_file(tiny.settings(steps=2)), *data, "--out", "run"]) == 0
     assert main(["train", "--settings", job_file(tiny.settings("dacs")), *data, "--out", "other"]) == 2
     adabn = ["adapt", "--settings", job_file(tiny.settings("adabn")), "--method", "adabn", *data]
@@ -186,12 +186,13 @@ def test_verbs_make_a_run_its_metrics_and_its_predictions(ready: Path, capsys: p
     assert Path("adabn/weights.safetensors").exists()
     assert main([*adabn, "--out", "other"]) == 2
     assert not Path("other").exists()
-    index = ["--index", str(ready / "cityscapes/val"), "--out", "run/evaluation"]
-    assert main(["evaluate", "--settings", job_file(tiny.evaluate_job()), "--run", "run", *index]) == 0
+    splits = ["--index", str(ready / "cityscapes/val"), "--train", str(ready / "cityscapes/train")]
+    job = ["--settings", job_file(tiny.evaluate_job()), "--run", "run", "--out", "run/evaluation"]
+    assert main(["evaluate", *job, *splits]) == 0
     made = {path.relative_to("run").as_posix().split("/")[0] for path in Path("run").rglob("*") if path.is_file()}
-    assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "evaluation"}
+    assert made == {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv", "evaluation", "snapshots"}
     metrics = read_json(Path("run/evaluation/metrics.json"))
-    assert {*metrics} == {"student", "teacher", "labels", "absent", "without_pixels"}
+    assert {*metrics} == {"student", "teacher", "labels", "absent", "without_pixels", "protocols", "choice"}
     assert {"miou19", "miou16", "miou13", "accuracy", "iou"} <= {*metrics["student"]}
     capsys.readouterr()
     assert main(["compare", "run", "run"]) == 0

@@ -409,6 +409,8 @@ RUNS = ("train", "train oracle", "adapt adabn", *ADAPT)
         ("remap.resample", "bilinear", tuple(f"remap {domain}" for domain in DATASETS)),
         ("remap.resample", {"cityscapes": "bilinear"}, ("remap cityscapes",)),  # others: bicubic
         ("evaluate.labels", "prepared", ("evaluate",)),
+        ("evaluate.criteria_frames", 7, ("evaluate",)),
+        ("evaluate.choose_by", "entropy", ("evaluate",)),
         ("figures.frames", 3, ("evaluate", "figures")),
         ("report.title", "Streets", ("report",)),
         ("runs.seeds", [0, 1], ("figures", "report")),

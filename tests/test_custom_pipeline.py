@@ -104,7 +104,8 @@ def test_means_leave_out_what_the_target_does_not_have(custom: Pipeline) -> None
     metrics = content(custom, "runs/gta5-fleet/dacs/seed0/evaluation/metrics.json")
     assert sorted(metrics["absent"]) == sorted(ABSENT)
     assert all(metrics["student"]["iou"][name] is None for name in ABSENT)
-    assert metrics["labels"] == "prepared 64x128"
+    assert metrics["labels"] == "full, 2 sizes"
+    assert content(custom, "runs/fleet-cityscapes/dacs/seed0/evaluation/metrics.json")["labels"] == "full 128x256"
     text = (custom.folder / "reports/index.html").read_text()
     assert "fleet does not have terrain, train: means are over the other classes" in text
     assert "fleet does not have terrain: their IoU is included in the means" in text  # train: nor do the frames of val
@@ -134,13 +135,12 @@ def test_tools_cope_with_what_was_not_measured(custom: Pipeline) -> None:
     assert "finished" in custom.run("python", "-m", "dacs", "plan")
 
 
-def test_labels_at_full_size_are_evaluated_again_and_not_trained_again(custom: Pipeline) -> None:
+def test_labels_at_another_size_are_evaluated_again_and_not_trained_again(custom: Pipeline) -> None:
     assert custom.jobs(*SNAKEMAKE) == Counter()
-    custom.set(evaluate__labels="full")
+    custom.set(evaluate__labels="prepared")
     assert custom.jobs(*SNAKEMAKE) == Counter(evaluate=6, figures=1, report=1)
     metrics = content(custom, "runs/gta5-fleet/dacs/seed0/evaluation/metrics.json")
-    assert metrics["labels"] == "full, 2 sizes"
-    assert content(custom, "runs/fleet-cityscapes/dacs/seed0/evaluation/metrics.json")["labels"] == "full 128x256"
+    assert metrics["labels"] == "prepared 64x128"
 
 
 def test_another_frame_is_noticed_and_all_that_depends_on_it_is_made_again(custom: Pipeline, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dacs.errors import RunFailed
 from dacs.evaluation.confusion import count, scores
 from dacs.evaluation.evaluate import evaluate_run, load
 from dacs.files import read_json, write_json
-from dacs.labels import NAMES, palette
+from dacs.labels import CITYSCAPES, IGNORE
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.loading.split import Split
 from dacs.models.build import build
@@ -32,8 +32,13 @@ def val(ready: Path) -> PreparedSplit:
 
 
 @pytest.fixture(scope="module")
-def evaluation(run: RunDir, val: PreparedSplit) -> EvaluationDir:
-    evaluate_run(run, val, run.evaluation, tiny.evaluate_job(batch=3))
+def train(ready: Path) -> PreparedSplit:
+    return PreparedSplit(ready / "cityscapes/train")
+
+
+@pytest.fixture(scope="module")
+def evaluation(run: RunDir, val: PreparedSplit, train: PreparedSplit) -> EvaluationDir:
+    evaluate_run(run, val, train, run.evaluation, tiny.evaluate_job(batch=3))
     return run.evaluation
 
 
@@ -57,23 +62,23 @@ def test_counts_are_those_of_each_network_frame_by_frame(
     expected = sum(count(split.label(i).numpy(), each) for i, each in enumerate(predicted))
     found = read_json(evaluation.confusion)
     assert found[role] == expected.tolist()
-    assert found["classes"] == list(NAMES)
+    assert found["classes"] == list(CITYSCAPES.names)
     assert found["student"] != found["teacher"]
     metrics = read_json(evaluation.metrics)
-    assert metrics[role] == scores(expected)
-    assert (metrics["labels"], metrics["absent"]) == ("prepared 36x72", [])
+    assert metrics[role] == scores(expected, CITYSCAPES)
+    assert (metrics["labels"], metrics["absent"], metrics["without_pixels"]) == ("prepared 36x72", [], [])
     assert "unmeasured" not in metrics
 
 
 def test_too_little_memory_is_an_error_that_says_what_to_set(
-    run: RunDir, val: PreparedSplit, out: EvaluationDir, monkeypatch: pytest.MonkeyPatch
+    run: RunDir, val: PreparedSplit, train: PreparedSplit, out: EvaluationDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4 GiB")
 
     monkeypatch.setattr(Segmenter, "forward", full)
     with pytest.raises(RunFailed, match=r"Tried to allocate 4 GiB[^$]*Set evaluate\.batch to 2"):
-        evaluate_run(run, val, out, tiny.evaluate_job())
+        evaluate_run(run, val, train, out, tiny.evaluate_job())
     assert not out.path.exists()
 
 
@@ -84,7 +89,7 @@ def check_pictures(folder: Path, weights: Path, split: Split) -> None:
     for path in paths:
         with Image.open(path) as image:
             assert image.mode == "P"
-            assert image.getpalette()[: 19 * 3] == palette()[:19].flatten().tolist()
+            assert image.getpalette()[: 19 * 3] == CITYSCAPES.palette()[:19].flatten().tolist()
             assert np.array_equal(np.asarray(image), predicted[split.names.index(path.stem)])
 
 
@@ -93,33 +98,34 @@ def test_pictures_are_the_students_predictions(run: RunDir, val: PreparedSplit, 
 
 
 def test_batch_size_changes_no_byte(
-    run: RunDir, val: PreparedSplit, evaluation: EvaluationDir, out: EvaluationDir
+    run: RunDir, val: PreparedSplit, train: PreparedSplit, evaluation: EvaluationDir, out: EvaluationDir
 ) -> None:
-    evaluate_run(run, val, out, tiny.evaluate_job(batch=1))
+    evaluate_run(run, val, train, out, tiny.evaluate_job(batch=1))
     assert tiny.contents(out.path) == tiny.contents(evaluation.path)
 
 
 @pytest.mark.parametrize(("frames", "kept"), [(1, 1), (4, 4), (99, 4)])
 def test_as_many_predictions_are_kept_as_are_asked_for_and_there(
-    frames: int, kept: int, run: RunDir, val: PreparedSplit, out: EvaluationDir
+    frames: int, kept: int, run: RunDir, val: PreparedSplit, train: PreparedSplit, out: EvaluationDir
 ) -> None:
-    evaluate_run(run, val, out, tiny.evaluate_job(frames=frames))
+    evaluate_run(run, val, train, out, tiny.evaluate_job(frames=frames))
     assert len(list(out.predictions.iterdir())) == kept
 
 
-def test_frames_without_labels_give_predictions_and_no_scores(run: RunDir, ready: Path, out: EvaluationDir) -> None:
-    train = PreparedSplit(ready / "cityscapes/train")
-    evaluate_run(run, train, out, tiny.evaluate_job())
+def test_frames_without_labels_give_predictions_and_no_scores(
+    run: RunDir, train: PreparedSplit, out: EvaluationDir
+) -> None:
+    evaluate_run(run, train, train, out, tiny.evaluate_job())
     found = read_json(out.metrics)
-    assert found["student"] == found["teacher"] == scores(np.zeros((19, 19), int))
-    assert found["labels"] is None
+    assert found["student"] == found["teacher"] == scores(np.zeros((19, 19), int), CITYSCAPES)
+    assert (found["labels"], found["without_pixels"]) == (None, [])
     assert "The train frames of cityscapes have no labels" in found["unmeasured"]
     assert not np.any(read_json(out.confusion)["student"])
     check_pictures(out.predictions, run.weights, Split(train))
 
 
 def test_full_labels_are_counted_against_upsampled_logits(
-    run: RunDir, val: PreparedSplit, evaluation: EvaluationDir, out: EvaluationDir
+    run: RunDir, val: PreparedSplit, train: PreparedSplit, evaluation: EvaluationDir, out: EvaluationDir
 ) -> None:
     split, network, expected = Split(val), load(run.weights), np.zeros((19, 19), int)
     for i in range(len(split)):
@@ -127,34 +133,38 @@ def test_full_labels_are_counted_against_upsampled_logits(
             logits = network(split.image(i)[None] / 255)
         large = torch.nn.functional.interpolate(logits, size=(72, 144), mode="bilinear", align_corners=True)
         expected += count(split.full(i).numpy(), large.argmax(1)[0].numpy())
-    evaluate_run(run, val, out, tiny.evaluate_job(labels="full"))
+    evaluate_run(run, val, train, out, tiny.evaluate_job(labels="full"))
     assert read_json(out.confusion)["student"] == expected.tolist()
     assert read_json(out.metrics)["labels"] == "full 72x144"
     assert tiny.contents(out.predictions) == tiny.contents(evaluation.predictions)  # at the size of the frames
 
 
-def test_full_labels_of_several_sizes_are_all_counted(run: RunDir, ready: Path, out: EvaluationDir) -> None:
+def test_full_labels_of_several_sizes_are_all_counted(
+    run: RunDir, ready: Path, train: PreparedSplit, out: EvaluationDir
+) -> None:
     val = PreparedSplit(shutil.copytree(ready / "cityscapes/val", out.path.parent / "cityscapes/val"))
     min((val.path / "full").iterdir()).write_bytes(png_of_label(np.zeros((10, 20), np.uint8)))
-    evaluate_run(run, val, out, tiny.evaluate_job(labels="full"))
+    evaluate_run(run, val, train, out, tiny.evaluate_job(labels="full"))
     assert read_json(out.metrics)["labels"] == "full, 2 sizes"
     known = sum(int((Split(val).full(i) != 255).sum()) for i in range(tiny.FRAMES))
     assert np.sum(read_json(out.confusion)["student"]) == known
 
 
-def test_full_labels_that_are_not_there_are_an_error(run: RunDir, ready: Path, out: EvaluationDir) -> None:
+def test_full_labels_that_are_not_there_are_an_error(
+    run: RunDir, ready: Path, train: PreparedSplit, out: EvaluationDir
+) -> None:
     with pytest.raises(RunFailed, match="no labels at full size"):
-        evaluate_run(run, PreparedSplit(ready / "cityscapes/oracle"), out, tiny.evaluate_job(labels="full"))
+        evaluate_run(run, PreparedSplit(ready / "cityscapes/oracle"), train, out, tiny.evaluate_job(labels="full"))
     assert not out.path.exists()
 
 
 def test_means_leave_out_the_classes_that_a_data_set_does_not_have(
-    run: RunDir, val: PreparedSplit, out: EvaluationDir
+    run: RunDir, val: PreparedSplit, train: PreparedSplit, out: EvaluationDir
 ) -> None:
-    evaluate_run(run, val, out, tiny.evaluate_job(absent=["train", "sky"]))
-    found, whole = read_json(out.metrics), scores(np.array(read_json(out.confusion)["student"]))
+    evaluate_run(run, val, train, out, tiny.evaluate_job(absent=["train", "sky"]))
+    found, whole = read_json(out.metrics), scores(np.array(read_json(out.confusion)["student"]), CITYSCAPES)
     rest = [value for name, value in whole["iou"].items() if name not in ("train", "sky") and value is not None]
-    assert found["student"]["miou19"] == pytest.approx(np.mean(rest), abs=1e-3)
+    assert found["student"]["miou17"] == pytest.approx(np.mean(rest), abs=1e-3)
     assert found["student"]["iou"]["sky"] is None
     assert found["student"]["accuracy"] == whole["accuracy"]
     assert found["absent"] == ["train", "sky"]
@@ -163,8 +173,31 @@ def test_means_leave_out_the_classes_that_a_data_set_does_not_have(
 def test_an_absent_class_that_is_predicted_is_an_error_of_the_class_that_is_there() -> None:
     counts = np.zeros((19, 19), int)
     counts[0, 0], counts[0, 16] = 3, 1  # a quarter of the road is predicted as train
-    assert scores(counts)["miou19"] == 37.5
-    assert scores(counts, absent=["train"])["miou19"] == 75
+    assert scores(counts, CITYSCAPES)["miou19"] == 75
+    assert scores(counts, CITYSCAPES, absent=["train"])["miou18"] == 75
+    counts[16, 16] = 1
+    assert scores(counts, CITYSCAPES)["miou19"] == 62.5
+    assert scores(counts, CITYSCAPES, absent=["train"])["miou18"] == 75
+
+
+def test_a_class_without_pixels_in_the_frames_is_in_no_mean_and_named(
+    run: RunDir, val: PreparedSplit, train: PreparedSplit, out: EvaluationDir
+) -> None:
+    split = PreparedSplit(shutil.copytree(val.path, out.path.parent / "cityscapes/val"))
+    for path in (split.path / "labels").iterdir():
+        with Image.open(path) as image:
+            label = np.array(image)
+        label[np.isin(label, [10, 16])] = IGNORE
+        path.write_bytes(png_of_label(label))
+    evaluate_run(run, split, train, out, tiny.evaluate_job(absent=["sky"]))
+    found, counts = read_json(out.metrics), read_json(out.confusion)
+    assert (found["absent"], found["without_pixels"]) == (["sky"], ["train"])
+    for role in ("student", "teacher"):
+        assert np.sum(counts[role], 0)[10] > 0  # sky is predicted
+        each = found[role]["iou"]
+        assert {name for name, value in each.items() if value is None} == {"sky", "train"}
+        assert [name for name in found[role] if name.startswith("miou")] == ["miou18", "miou15", "miou12"]
+        assert found[role]["miou18"] == pytest.approx(np.mean([value for value in each.values() if value is not None]))
 
 
 def test_a_loaded_network_is_the_one_that_was_saved_in_evaluation_mode(run: RunDir) -> None:

@@ -20,14 +20,15 @@ PHOTOS = ("--config", "scale=photos")
 
 def test_predictions_of_a_merged_class_count_as_the_other(tmp_path: Path) -> None:
     ready = tiny.prepare(tmp_path / "ready")
-    run, split = tiny.finished_run(tmp_path / "run"), PreparedDomain(ready / "cityscapes").split("val")
+    run, target = tiny.finished_run(tmp_path / "run"), PreparedDomain(ready / "cityscapes")
+    splits = target.split("val"), target.train
     apart, merged = EvaluationDir(tmp_path / "apart"), EvaluationDir(tmp_path / "merged")
     names = CITYSCAPES.names
     rider = names.index("rider")
-    evaluate_run(run, split, apart, tiny.evaluate_job())
+    evaluate_run(run, *splits, apart, tiny.evaluate_job())
     before = np.array(read_json(apart.confusion)["student"])
     most = max({*names} - {"rider"}, key=lambda name: before[:, names.index(name)].sum())  # it predicts few classes
-    evaluate_run(run, split, merged, tiny.evaluate_job(merged={most: "rider"}))
+    evaluate_run(run, *splits, merged, tiny.evaluate_job(merged={most: "rider"}))
     after = np.array(read_json(merged.confusion)["student"])
     assert before[:, names.index(most)].sum() > 0
     assert np.array_equal(after[:, rider], before[:, rider] + before[:, names.index(most)])

@@ -81,7 +81,7 @@ def test_predictions_of_the_validation_images_have_the_confusion_matrix_of_evalu
         truth = [split.full(number) if labels == "full" else split.label(number) for number in range(3)]
         matrix = sum(count(each.numpy(), ids) for each, ids in zip(truth, found, strict=True) if each is not None)
         out = EvaluationDir(tmp_path / f"evaluation_{labels}")
-        evaluate_run(run, target.measured, out, tiny.evaluate_job(labels=labels))
+        evaluate_run(run, target.measured, target.train, out, tiny.evaluate_job(labels=labels))
         assert read_json(out.confusion)["student"] == matrix.tolist()
         assert matrix.sum() > 0.7 * len(split) * found[0].size
 

@@ -37,6 +37,7 @@ def flat(section: Any) -> dict[str, Any]:
 # ---- what each one changes
 
 OFFICIAL_CODE = {
+    "evaluate.labels": "prepared",
     "model.aspp_branches": 2,
     "adapt.teacher_bn": "batch",
     "adapt.lambda_scope": "batch",
@@ -82,7 +83,6 @@ DACS_ADAMW_AT_PAPER = DACS_ADAMW | {
     "train.lr": 6e-5,
     "adapt.steps": 40_000,
     "adapt.lr": 6e-5,
-    "evaluate.labels": "full",
 }
 DAFORMER_AT_PAPER = DACS_ADAMW_AT_PAPER | {
     "runs.methods": ["source", "daformer"],

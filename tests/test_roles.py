@@ -75,14 +75,14 @@ def test_an_unlabelled_target_has_no_oracle() -> None:
 
 def test_evaluation_depends_on_the_size_of_labels_and_on_the_classes_of_a_table_and_training_does_not() -> None:
     plain = params(["gta5-whole"])
-    full = params(["gta5-whole"], evaluate__labels="full")
+    prepared = params(["gta5-whole"], evaluate__labels="prepared")
     more = params(["gta5-whole"], domains__whole__classes={**CLASSES, "1": "train"})
-    jobs = [job_of(one, "evaluate", domain="whole") for one in (plain, full, more)]
+    jobs = [job_of(one, "evaluate", domain="whole") for one in (plain, prepared, more)]
     assert len(set(map(str, jobs))) == 3
     assert job_of(more, "evaluate", domain="cityscapes").absent == []
     assert ("train" in jobs[0].absent, "train" in jobs[2].absent) == (True, False)
     for verb, method in (("train", "source"), ("adapt", "dacs")):
-        assert len({str(job_of(one, verb, domain="whole", method=method)) for one in (plain, full, more)}) == 1
+        assert len({str(job_of(one, verb, domain="whole", method=method)) for one in (plain, prepared, more)}) == 1
 
 
 def test_custom_frames_must_hold_the_crop_of_the_chosen_scale_only() -> None:

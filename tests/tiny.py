@@ -215,6 +215,22 @@ def finished_run(folder: Path, network: str = "small", seed: int = 0) -> RunDir:
     return found
 
 
+def run_with_snapshots(folder: Path, network: str = "small", **changes: Any) -> RunDir:
+    """An adaptation with untrained weights, others at steps 2 and 4, which it kept; changes are those of `adapt`."""
+    from safetensors.torch import save_file
+
+    from dacs.models.build import build
+
+    found = finished_run(folder, network)
+    found.snapshots.mkdir()
+    for step in (2, 4):
+        for offset, name in enumerate(("student", "teacher")):
+            save_file(build(model(network=network), 10 * step + offset).state_dict(), found.snapshot(step, name))
+    sections = {"model": model(network=network), "loop": loop(), "adapt": adapt(**changes)}
+    write_json(found.spec, {"settings": {name: each.model_dump(mode="json") for name, each in sections.items()}})
+    return found
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """The bytes of all files under a folder, by name."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

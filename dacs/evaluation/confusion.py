@@ -3,56 +3,70 @@
 Counts add over images, shards and machines; scores do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from dacs.labels import CLASS_SETS, IGNORE, NAMES
+from dacs.labels import CITYSCAPES, LabelSet
 
 DECIMALS = 10  # of percentages: so many that rounding a mean of them to two is rounding once
 
 
-def count(labels: np.ndarray, predictions: np.ndarray, classes: int = len(NAMES)) -> np.ndarray:
+def count(labels: np.ndarray, predictions: np.ndarray, classes: int = len(CITYSCAPES.classes)) -> np.ndarray:
     """Pixels by class of the ground truth (row) and of the prediction (column): int64 of shape (classes, classes).
 
     Both arguments hold train ids and have the same shape; pixels whose label is 255 are ignored.
     """
-    known = labels != IGNORE
-    pairs = classes * labels[known].astype(np.int64) + predictions[known]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    pairs = classes * labels.astype(np.uint16) + predictions  # those of ignored pixels lie beyond the matrix
+    return np.bincount(pairs.ravel(), minlength=classes**2)[: classes**2].reshape(classes, classes)
 
 
-def iou(confusion: np.ndarray, absent: Sequence[str] = ()) -> np.ndarray:
-    """Intersection over union of each class, in [0, 1].
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, in [0, 1]; NaN for a class without pixels in the ground truth.
 
-    NaN for a class in neither ground truth nor prediction, and for classes that the data set does not have: `absent`.
+    So which classes have one depends on the ground truth alone: means of any two networks are over the same classes.
 
-    >>> iou(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
-    array([0.75      , 0.66666667,        nan])
+    >>> iou(np.array([[3, 1, 1], [0, 2, 0], [0, 0, 0]]))
+    array([0.6       , 0.66666667,        nan])
     """
-    intersection = np.diag(confusion).astype(float)
-    union = confusion.sum(0) + confusion.sum(1) - intersection
-    union[[NAMES.index(name) for name in absent]] = 0
-    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
+    intersection, pixels = np.diag(confusion).astype(float), confusion.sum(1)
+    union = confusion.sum(0) + pixels - intersection
+    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=pixels > 0)
 
 
-def scores(confusion: np.ndarray, absent: Sequence[str] = ()) -> dict[str, Any]:
-    """mIoU over 19, 16 and 13 classes, pixel accuracy, and IoU by class, in percent, rounded to 10 decimals.
+def without_pixels(confusion: np.ndarray, labels: LabelSet, absent: Collection[str] = ()) -> list[str]:
+    """The classes besides the `absent` ones that no pixel of the ground truth has; none where nothing was counted."""
+    pixels = zip(labels.names, confusion.sum(1), strict=True)
+    return [name for name, number in pixels if confusion.any() and not number and name not in absent]
 
-    A mean is over those classes of its set that have an IoU. None where there are no pixels.
+
+def scores(confusion: np.ndarray, labels: LabelSet, absent: Collection[str] = ()) -> dict[str, Any]:
+    """mIoU over all classes and over each group, pixel accuracy, and IoU by class, in percent, rounded to 10 decimals.
+
+    `absent`: the classes that the data set does not have. They have no IoU, nor have classes without pixels in the
+    ground truth. A mean is over those classes of its group that have one. None where there are no pixels.
     """
-    each = 100 * iou(confusion, absent)
-    means = {f"miou{name}": _rounded(_mean(each[list(ids)])) for name, ids in CLASS_SETS.items()}
+    each = np.where([name in absent for name in labels.names], np.nan, 100 * iou(confusion))
+    means = {score_name(group): _rounded(_mean(each[list(ids)])) for group, ids in labels.measured(absent).items()}
     accuracy = _percent(int(np.trace(confusion)), int(confusion.sum()))
-    by_class = {name: _rounded(value) for name, value in zip(NAMES, each, strict=True)}
+    by_class = {name: _rounded(value) for name, value in zip(labels.names, each, strict=True)}
     return {**means, "accuracy": _rounded(accuracy), "iou": by_class}
 
 
-def predicted_as(confusion: np.ndarray, label: str, prediction: str) -> float:
+def score_name(group: str) -> str:
+    """The name of the mean over a group in metrics.json.
+
+    >>> score_name("16"), score_name("small")
+    ('miou16', 'miou_small')
+    """
+    return f"miou{group}" if group.isdecimal() else f"miou_{group}"
+
+
+def predicted_as(confusion: np.ndarray, labels: LabelSet, label: str, prediction: str) -> float:
     """Percent of the pixels of a class that are predicted as another class; NaN where there are none."""
-    row = confusion[NAMES.index(label)]
-    return _percent(int(row[NAMES.index(prediction)]), int(row.sum()))
+    row = confusion[labels.names.index(label)]
+    return _percent(int(row[labels.names.index(prediction)]), int(row.sum()))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -16,14 +16,15 @@ from dacs.datasets.decode import BadFrame, listing
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.evaluate import load
 from dacs.evaluation.pictures import any_size, read
-from dacs.evaluation.results import Form, Found, Picture, find, frames_of, write
+from dacs.evaluation.results import Form, Found, Picture, find, frames_of, write, write_table
 from dacs.evaluation.scale import NATIVE, Scale, scale_of
+from dacs.evaluation.spec import labels_of
 from dacs.evaluation.tiles import LEAST, predict
+from dacs.fields import Device
 from dacs.files import digest, read_json, write_json
 from dacs.layout import RunDir
 from dacs.models.device import device_for, memory_errors
 from dacs.models.segmenter import Segmenter
-from dacs.settings import Device
 
 RECORD = "predictions.json"  # what the results in a folder were made with, and of which files
 Item = TypeVar("Item")
@@ -69,10 +70,12 @@ def predict_images(
         )
     found = find(images, out)
     file = _weights_file(weights, network)
-    scale = scale_of(RunDir(file.parent), size)
+    form = form.of(labels_of(run := RunDir(file.parent)))
+    scale = scale_of(run, size)
     segmenter = load(file).to(device_for(device))
     at = f"{scale.size[0]}x{scale.size[1]}" if scale else NATIVE
-    waiting = _begin(out, {"weights": digest(file), "tile": tile, "size": at, "ids": form.ids}, found, form, again)
+    made_with = {"weights": digest(file), "tile": tile, "size": at, "ids": form.ids, "classes": [*form.classes] or None}
+    waiting = _begin(out, made_with, found, form, again)
     faults, done = list[BadFrame](), len(found.pictures) - len(waiting)
     with any_size(), tqdm(total=len(found.pictures), initial=done, desc="predict", unit="image", disable=None) as bar:
         made = _predictions(segmenter, _readable(waiting, scale, faults, bar), batch, tile, form)
@@ -138,6 +141,7 @@ def _begin(out: Path, made_with: dict[str, Any], found: Found, form: Form, again
         for path in picture.results(out, form) if picture.name not in known else ():
             path.unlink(missing_ok=True)  # of an unknown network
     write_json(out / RECORD, {**made_with, "images": {**listed, **sources}})
+    write_table(out, form)
     return [picture for picture in pictures if not _is_done(picture, out, form)]
 
 

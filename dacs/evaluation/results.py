@@ -1,8 +1,11 @@
 """The images given to `predict`, the names of their results, and the files of these. No network here."""
 
+import csv
+import io
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,25 +14,46 @@ import numpy as np
 from PIL import Image
 
 from dacs.datasets.decode import listing
-from dacs.errors import BadRequest
+from dacs.errors import BadRequest, nearest
 from dacs.evaluation.pictures import ENDINGS
-from dacs.files import write_bytes
-from dacs.labels import CLASSES, palette
+from dacs.files import write_bytes, write_text
+from dacs.labels import CITYSCAPES, IGNORE, LABELS, LabelSet
 from dacs.prepare.pixels import png_of_image, png_of_label
 
 RESULTS = ("ids", "colors", "overlays")  # folders of what is made of each picture
 CONFIDENCE = "confidence"  # the folder of what is made of it on request
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".gif")
-LABEL_IDS = np.array([label.id for label in CLASSES], np.uint8)  # of Cityscapes, by train id
+TABLE = "classes.csv"  # the file that says what ids and colours mean
+RAW_IDS = {label.train_id: label.id for label in LABELS if label.train_id != IGNORE}  # labelIds of Cityscapes
 
 Ids = Literal["train", "raw"]
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """What is written of each picture."""
 
     ids: Ids = "train"  # train: as a palette PNG; raw: labelIds of Cityscapes, which its test server wants
     confidence: bool = False  # the probability of the class of each pixel, 0..255
+    classes: tuple[str, ...] = ()  # that are shown, in the order of the label set; (): all
+    labels: LabelSet = CITYSCAPES
+
+    def of(self, labels: LabelSet) -> "Form":
+        """The same for a run with this label set. Raises BadRequest where it does not have what is asked for."""
+        if self.ids == "raw" and labels.names != CITYSCAPES.names:
+            raise BadRequest(
+                f"--ids raw: labelIds are of the {len(CITYSCAPES.names)} classes of Cityscapes; this run has"
+                f" {len(labels.names)} of its own.\nLeave it out; {TABLE} says what the train ids mean."
+            )
+        for wrong in (name for name in self.classes if name not in labels.names):
+            raise BadRequest(f"--classes: this run has no class '{wrong}'; {nearest(wrong, labels.names)}")
+        return replace(self, classes=tuple(name for name in labels.names if name in self.classes), labels=labels)
+
+    @property
+    def shown(self) -> np.ndarray:
+        """What becomes of each train id, 255 for those of classes that are not shown: uint8 of shape (256,)."""
+        names = self.classes or self.labels.names
+        return _lookup({train_id: train_id for train_id, name in enumerate(self.labels.names) if name in names})
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -128,14 +152,34 @@ def write(
     """Write the results of a picture as PNG, each of them whole or not at all.
 
     Ids, their colours, the colours over the picture and, if it is given, the confidence: uint8 of the picture's size.
+    Pixels of classes that are not shown are 255, black, and as in the picture.
     """
-    colors = palette()[ids]
+    shown = form.shown[ids]
+    colors = form.labels.palette()[shown]
     overlay = cv2.addWeighted(image, 0.5, colors, 0.5, 0)
-    contents = [png_of_label(ids) if form.ids == "train" else _png_of_gray(LABEL_IDS[ids])]
+    np.copyto(overlay, image, where=(shown == IGNORE)[..., None])
+    contents = [png_of_label(shown, form.labels) if form.ids == "train" else _png_of_gray(_lookup(RAW_IDS)[shown])]
     contents += [png_of_image(Image.fromarray(pixels)) for pixels in (colors, overlay)]
     contents += [] if confidence is None else [_png_of_gray(confidence)]
     for path, content in zip(picture.results(out, form), contents, strict=True):
         write_bytes(path, content)
+
+
+def write_table(out: Path, form: Form) -> None:
+    """Write the names and colours of all classes of the run by their train ids, with raw ids where they are written."""
+    rows = [["train_id", "name", "red", "green", "blue"]]
+    rows += [[str(train_id), each.name, *map(str, each.color)] for train_id, each in enumerate(form.labels.classes)]
+    if form.ids == "raw":
+        rows = [[*row, id_] for row, id_ in zip(rows, ["id", *map(str, RAW_IDS.values())], strict=True)]
+    csv.writer(text := io.StringIO(newline=""), lineterminator="\n").writerows(rows)
+    write_text(out / TABLE, text.getvalue())
+
+
+def _lookup(table: dict[int, int]) -> np.ndarray:
+    """A table of train ids, 255 where it has none: uint8 of shape (256,)."""
+    lookup = np.full(256, IGNORE, np.uint8)
+    lookup[list(table)] = list(table.values())
+    return lookup
 
 
 def _png_of_gray(values: np.ndarray) -> bytes:

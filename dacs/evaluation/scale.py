@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from dacs.errors import BadRequest
+from dacs.fields import Resample
 from dacs.files import read_json
-from dacs.layout import PreparedDomain, RunDir
-from dacs.prepare.pixels import resize
-from dacs.settings import Resample
+from dacs.layout import PreparedSplit, RunDir
+from dacs.prepare.pixels import proportion, resize
 
 NATIVE = "native"  # in place of a size: images stay as they are
 BEFORE = "bicubic"  # of prepared frames that do not say how they were resized
@@ -38,17 +38,11 @@ class Scale(NamedTuple):
         return image if size == (height, width) else np.asarray(resize(image, size, self.resample))
 
 
-def proportion(height: int, width: int) -> float:
-    """Width by height, to two decimals."""
-    return round(width / height, 2)
-
-
-def describe_scale(target: PreparedDomain) -> dict[str, Any]:
+def describe_scale(target: PreparedSplit) -> dict[str, Any]:
     """What a run keeps of its target's frames: their size, the proportions of the raw ones, how they were resized."""
-    stats = read_json(target.measured.stats)
-    raw = [tuple(map(int, size.split("x"))) for size in read_json(target.data_report).get("sizes", {})]
-    proportions = sorted({proportion(height, width) for width, height in raw} or {proportion(*stats["size"])})
-    return {"size": stats["size"], "proportions": proportions, "resample": stats.get("resample", BEFORE)}
+    stats = read_json(target.stats)
+    shapes = stats.get("proportions", [proportion(*stats["size"])])
+    return {"size": stats["size"], "proportions": shapes, "resample": stats.get("resample", BEFORE)}
 
 
 def scale_of(run: RunDir, wanted: str | None = None) -> Scale | None:

@@ -56,7 +56,7 @@ def predict(
     found = Predictions(np.empty(shape, np.uint8), np.empty(shape, np.uint8) if confidence else None)
     for place, logits in (_whole if enlarges else _logits)(network, images, limit):
         at = size if size is not None and enlarges else (logits.shape[-2], logits.shape[-1])
-        ids, likely = _likeliest(logits, at, align_corners=network.align_corners, confidence=confidence)
+        ids, likely = likeliest(logits, at, align_corners=network.align_corners, confidence=confidence)
         found.ids[place] = ids.cpu().numpy()
         if found.confidence is not None:
             found.confidence[place] = likely.cpu().numpy()
@@ -86,9 +86,7 @@ def _whole(network: Segmenter, images: Sequence[np.ndarray], limit: int) -> Iter
         yield (slice(number, number + 1), slice(None), slice(None)), logits
 
 
-def _likeliest(
-    logits: Tensor, size: tuple[int, int], *, align_corners: bool, confidence: bool
-) -> tuple[Tensor, Tensor]:
+def likeliest(logits: Tensor, size: tuple[int, int], *, align_corners: bool, confidence: bool) -> tuple[Tensor, Tensor]:
     """The class of each pixel and its probability, 0..255, both uint8 of shape (pictures, *size).
 
     Logits are enlarged a few classes at a time where all of them would take more than a quarter of a gigabyte.
@@ -101,12 +99,29 @@ def _likeliest(
         part = logits[:, first : first + most]
         if part.shape[-2:] != size:
             part = F.interpolate(part, size=size, mode="bilinear", align_corners=align_corners)
-        highest, found = part.max(1)  # its indices are argmax, which takes three times as long on a CPU
-        ids = torch.where(highest > best, (found + first).byte(), ids)
+        highest, found = top(part)
+        ids = torch.where(highest > best, found + first, ids)
         before, best = best, torch.maximum(highest, best)
         if confidence:
             total = total * (before - best).exp() + (part - best[:, None]).exp().sum(1)
     return ids, (255 / total).round().byte() if confidence else ids
+
+
+def top(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest value over the classes, the second dimension, and its class (uint8); the first of equal ones.
+
+    Class by class on a CPU, which takes a fifth of the time of torch's max, and a twentieth of that of its argmax.
+    """
+    if values.is_cuda:
+        highest, found = values.max(1)
+        return highest, found.byte()
+    of_classes = np.moveaxis(values.numpy(), 1, 0)
+    best, ids = of_classes[0].copy(), np.zeros(of_classes.shape[1:], np.uint8)
+    for train_id, each in enumerate(of_classes[1:], 1):
+        larger = each > best
+        np.maximum(best, each, out=best)
+        np.maximum(ids, larger.view(np.uint8) * np.uint8(train_id), out=ids)
+    return torch.from_numpy(best), torch.from_numpy(ids)
 
 
 def tiles(height: int, width: int, limit: int) -> Iterator[tuple[Span, Span]]:

@@ -1,6 +1,6 @@
-"""Training curves: losses, the weight of the mixed loss, and the accuracy of the pseudo-labels."""
+"""Curves over the steps of training: losses, scores, pseudo-labels, and the checkpoints that were chosen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,18 +8,37 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dacs.methods import METHODS
+from dacs.methods import METHODS, method
 from dacs.reporting.data import ReportData
-from dacs.reporting.names import task_title
+from dacs.reporting.names import MUTED, number, task_title
 from dacs.reporting.style import Plot, subplots
 
-CURVES = {  # column of log.csv → what it is, and its unit
-    "loss_source": "loss on labelled images",
-    "loss_mixed": "loss on mixed images",
-    "lambda": "λ, the weight of the mixed loss",
-    "pseudo_accuracy": "accuracy of the pseudo-labels, %",
-    "confident_share": "pixels with a confident pseudo-label, %",
-}
+FEW = 10  # points of a line that are drawn as such
+
+
+class Curve(NamedTuple):
+    """One quantity over the steps."""
+
+    table: str  # of the report
+    column: str
+    title: str
+    dashed: str = ""  # column of the same table that is drawn for the main method too
+    dashed_title: str = ""
+    bottom: float | None = None  # of the axis
+
+
+TRAINING = (
+    Curve("curves", "loss_source", "loss on labelled images", bottom=0),
+    Curve("curves", "loss_mixed", "loss on mixed images", bottom=0),
+    Curve("curves", "lambda", "λ, the weight of the mixed loss"),
+    Curve("checkpoints", "student", "mIoU of the student on the measured images, %", "teacher", "teacher"),
+    Curve("checkpoints", "pseudo_accuracy", "accuracy of the pseudo-labels, %", "confident_accuracy", "confident"),
+)
+CALIBRATION = (
+    Curve("checkpoints", "confident_share", "pixels with a confident pseudo-label, %", bottom=0),
+    Curve("checkpoints", "ece", "expected calibration error of the pseudo-labels, %", bottom=0),
+)
+MARKS = {"chosen": ("D", 6), "best": ("*", 11), "last": ("o", 8)}  # of a checkpoint: marker and its size
 
 
 class End(NamedTuple):
@@ -31,36 +50,70 @@ class End(NamedTuple):
 
 
 def curves(data: ReportData) -> Iterator[Plot]:
-    """One axes for each of `CURVES` that was logged, a line for each method."""
+    """Losses, λ, mIoU and accuracy of the pseudo-labels: axes for each that is known, a line for each method."""
     for task in data.tasks:
-        table = data.table("curves", task).dropna(axis=1, how="all")
-        columns = [name for name in CURVES if name in table]
-        if "pseudo_accuracy" in columns and "confident_share" in columns:
-            columns.remove("confident_share")  # only where there is no ground truth to measure accuracy with
-        if columns:
-            figure, grid = subplots(0.55 + 1.35 * len(columns), task_title(task), len(columns), sharex=True)
-            for axes, column in zip(grid, columns, strict=True):
-                _curve(axes, table, column, data.main)
-            grid[-1].set_xlabel("training step")
-            titles = "; ".join(CURVES[name] for name in columns)
-            alt = f"Training curves of {task_title(task)} over the steps: {titles}."
-            yield Plot(task, figure, alt, _caption(table[table["method"] == data.main]))
+        yield from _plots(data, task, TRAINING, _accuracy(data.table("checkpoints", task), data.main))
 
 
-def _curve(axes: Axes, table: pd.DataFrame, column: str, main: str | None) -> None:
+def confidence(data: ReportData) -> Iterator[Plot]:
+    """How many pseudo-labels are confident, and by how much their confidence misses their accuracy."""
+    for task in data.tasks:
+        yield from _plots(data, task, CALIBRATION)
+
+
+def checkpoints(data: ReportData) -> Iterator[Plot]:
+    """mIoU of the states of the first seed; the chosen, the best and the last one of each method are marked."""
+    for task in data.measured:
+        table, choice = _trained(data.table("checkpoints", task)), data.table("choice", task)
+        if not choice.empty:
+            figure, (axes,) = subplots(2.7, f"{task_title(task)}: mIoU of the student, %")
+            ends = []
+            for name, states in table[table["seed"] == table["seed"].iloc[0]].groupby("method", sort=False):
+                row = METHODS[str(name)]
+                ends += _line(axes, states, "student", row.title, row.color)
+                _mark(axes, states, row.color)
+            for mark, (marker, size) in MARKS.items():
+                axes.plot([], [], marker, markersize=size, color=MUTED, label=mark, markerfacecolor=_face(mark, MUTED))
+            axes.legend(bbox_to_anchor=(-0.02, 0.99), ncols=3)
+            _finish(axes, ends)
+            axes.set_xlabel("training step")
+            caption = regrets(choice)
+            alt = f"mIoU of the students over the steps on {task_title(task)}; chosen, best and last state. {caption}"
+            yield Plot(task, figure, alt, caption)
+
+
+def regrets(choice: pd.DataFrame) -> str:
+    """By how much the last state, and that which each criterion chooses, are below the best one."""
+    means = choice.groupby("criterion", sort=False)["regret"].mean()
+    used = choice.loc[choice["used"], "criterion"].iloc[0]
+    runs = len(choice) // len(means)
+    each = [f"{name}{' (chosen)' * (name == used)} {number(value)}" for name, value in means.items()]
+    return f"Points of mIoU below the best state, mean of {runs} runs: {', '.join(each)}."
+
+
+def _plots(data: ReportData, task: str, every: Sequence[Curve], caption: str = "") -> Iterator[Plot]:
+    """One figure with axes for each of the curves of which there are values."""
+    tables = {name: _trained(data.table(name, task)) for name in ("curves", "checkpoints")}
+    shown = [each for each in every if tables[each.table].get(each.column, pd.Series(dtype=float)).notna().any()]
+    if shown:
+        figure, grid = subplots(0.55 + 1.35 * len(shown), task_title(task), len(shown), sharex=True)
+        for axes, each in zip(grid, shown, strict=True):
+            _curve(axes, tables[each.table], each, data.main)
+        grid[-1].set_xlabel("training step")
+        titles = "; ".join(each.title for each in shown)
+        yield Plot(task, figure, f"Curves of {task_title(task)} over the steps of training: {titles}.", caption)
+
+
+def _curve(axes: Axes, table: pd.DataFrame, curve: Curve, main: str | None) -> None:
     """One quantity over the steps: lines labelled at their right end."""
     ends = []
     for name, runs in table.groupby("method", sort=False):
         row = METHODS[str(name)]
-        ends += _line(axes, runs, column, row.title, color=row.color)
-        if column == "pseudo_accuracy" and name == main and "confident_accuracy" in runs:
-            ends += _line(axes, runs, "confident_accuracy", f"{row.title}, confident", color=row.color, linestyle="--")
-    axes.set_title(CURVES[column])
-    axes.margins(x=0.01, y=0.08)
-    axes.set_ylim(bottom=0 if column.startswith(("loss", "confident")) else None)
-    axes.locator_params(axis="y", nbins=4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _label_ends(axes, ends)
+        ends += _line(axes, runs, curve.column, row.title, color=row.color)
+        if curve.dashed in runs and name == main:
+            ends += _line(axes, runs, curve.dashed, f"{row.title}, {curve.dashed_title}", row.color, "--")
+    axes.set_title(curve.title)
+    _finish(axes, ends, curve.bottom)
 
 
 def _line(axes: Axes, runs: pd.DataFrame, column: str, label: str, color: str, linestyle: str = "-") -> list[End]:
@@ -68,15 +121,32 @@ def _line(axes: Axes, runs: pd.DataFrame, column: str, label: str, color: str, l
     steps = runs.dropna(subset=column).groupby("step")[column].agg(["mean", "min", "max"])
     if steps.empty:
         return []
-    marker = "o" if len(steps) == 1 else None  # a line of one point is invisible
-    axes.plot(steps.index, steps["mean"], color=color, linestyle=linestyle, marker=marker)
+    marker = "o" if len(steps) <= FEW else None
+    axes.plot(steps.index, steps["mean"], color=color, linestyle=linestyle, marker=marker, markersize=3)
     if runs["seed"].nunique() > 1:
         axes.fill_between(steps.index, steps["min"], steps["max"], color=color, alpha=0.15, linewidth=0)
     return [End(steps["mean"].iloc[-1], label, color)]
 
 
-def _label_ends(axes: Axes, ends: list[End]) -> None:
-    """Labels right of the axes, at the height where their lines end, moved apart where they would overlap."""
+def _mark(axes: Axes, states: pd.DataFrame, color: str) -> None:
+    """Mark the states of one run."""
+    for mark, (marker, size) in MARKS.items():
+        where = states[states["step"] == states["step"].max()] if mark == "last" else states[states[mark]]
+        (found,) = axes.plot(where["step"], where["student"], marker, markersize=size, color=color)
+        found.set_markerfacecolor(_face(mark, color))
+
+
+def _face(mark: str, color: str) -> str:
+    """The colour inside of a mark: the others are hollow, since a state may have several."""
+    return color if mark == "best" else "none"
+
+
+def _finish(axes: Axes, ends: list[End], bottom: float | None = None) -> None:
+    """Margins, ticks, and labels right of the axes, at the height where their lines end, moved apart."""
+    axes.margins(x=0.01, y=0.08)
+    axes.set_ylim(bottom=bottom)
+    axes.locator_params(axis="y", nbins=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ends = sorted(ends)
     low, high = axes.get_ylim()
     offsets = min(0.15, 1 / len(ends)) * np.arange(len(ends))
@@ -86,13 +156,18 @@ def _label_ends(axes: Axes, ends: list[End]) -> None:
         axes.text(1.01, height, end.label, transform=axes.transAxes, va="center", color=end.color, fontsize=8.5)
 
 
-def _caption(runs: pd.DataFrame) -> str:
+def _trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of methods that are trained."""
+    return table.loc[[not method(name).recalibrates for name in table["method"]]]
+
+
+def _accuracy(states: pd.DataFrame, main: str | None) -> str:
     """The accuracy of the main method's pseudo-labels at the end; empty where it was not measured."""
-    values = runs.reindex(columns=["method", "step", "pseudo_accuracy", "confident_accuracy"]).dropna()
-    if values.empty:
+    values = states.loc[states["method"] == main, ["step", "pseudo_accuracy", "confident_accuracy"]].dropna()
+    if main is None or values.empty:
         return ""
-    every, confident = values.loc[values["step"] == values["step"].max()].iloc[:, 2:].mean()
-    title = METHODS[values["method"].iloc[0]].title
+    every, confident = values.loc[values["step"] == values["step"].max()].iloc[:, 1:].mean()
+    title = METHODS[main].title
     return (
         f"{title}, last step: {every:.0f} % of the pseudo-labels are correct, of the confident ones {confident:.0f} %."
     )

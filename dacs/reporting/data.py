@@ -11,9 +11,14 @@ import pandas as pd
 from PIL import Image
 
 from dacs.files import reading
+from dacs.labels import LabelSet
 from dacs.layout import RunDir
 from dacs.methods import baselines, main_method, method, ordered, possible
+from dacs.reporting.groups import Groups
 from dacs.settings import Runs
+
+KEY = ["task", "method", "seed"]  # of the tables of runs
+TEXTS = ("name", "meaning", "class", "taken_for", "collapsed", "group", "size", "labels")  # columns of tables
 
 
 class Run(NamedTuple):
@@ -38,6 +43,8 @@ class ReportData:
     prepared: Path  # data/ready
     tables: dict[str, pd.DataFrame]  # by the name of their file
     frames: int  # images of each task whose predictions are shown
+    labels: LabelSet
+    groups: dict[str, Groups]  # by task
 
     @property
     def tasks(self) -> list[str]:
@@ -47,7 +54,7 @@ class ReportData:
     @property
     def measured(self) -> list[str]:
         """The tasks whose target has ground truth."""
-        return [task for task in self.tasks if self.table("scores", task)["labels"].notna().all()]
+        return [task for task in self.tasks if self.scores(task)["labels"].notna().all()]
 
     @property
     def main(self) -> str | None:
@@ -58,9 +65,23 @@ class ReportData:
         """The rows of a task in a table."""
         return self.tables[name][self.tables[name]["task"] == task]
 
+    def pair(self, task: str) -> tuple[str, str] | None:
+        """The class that is confused with another one, and this one; None where nothing was measured."""
+        return pair_of(self.tables["pair"], task)
+
+    def scores(self, task: str) -> pd.DataFrame:
+        """The scores of the runs of a task by the protocol of the main numbers."""
+        table = self.table("scores", task)
+        return table[table["headline"]]
+
     def means(self, task: str, score: str) -> pd.Series:
-        """A score by method, as metrics.json has it."""
-        return self.table("summary", task).set_index("method")[score].round(2)
+        """A score by method, the mean of the seeds, as metrics.json has the main number."""
+        return self.scores(task).groupby("method", sort=False)[score].mean().round(2)
+
+    def intervals(self, task: str) -> pd.DataFrame:
+        """The intervals of the main number by method, and those of its differences."""
+        table = self.table("intervals", task)
+        return table[table["headline"].astype(bool)].set_index("method")
 
     def baseline(self, task: str, score: str) -> str | None:
         """The best baseline by its mean; None where the runs have none."""
@@ -82,6 +103,12 @@ def best_baseline(means: pd.Series) -> str | None:
     return None if found.empty else str(found.idxmax())
 
 
+def pair_of(pairs: pd.DataFrame, task: str) -> tuple[str, str] | None:
+    """The pair of classes of a task, as the table has it."""
+    found = pairs.loc[pairs["task"] == task, ["class", "taken_for"]].itertuples(index=False, name=None)
+    return next(found, None)
+
+
 def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list[Run]:
     """The runs of these tasks, methods and seeds, those of `unlabelled` tasks without the oracle."""
     found = []
@@ -93,7 +120,7 @@ def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file. Names that look like numbers or missing values are kept as they are."""
-    types: dict[Any, Any] = {"name": str, "count": "Int64"}
+    types: dict[Any, Any] = {**dict.fromkeys(TEXTS, str), "count": "Int64"}
     with reading(path, "a table"):
         return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
 

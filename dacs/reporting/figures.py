@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 
 from dacs.files import write_bytes, write_json
-from dacs.reporting import pictures, plots
-from dacs.reporting.curves import curves
+from dacs.labels import LabelSet
+from dacs.reporting import calibration, curves, pictures, plots
 from dacs.reporting.data import ReportData, list_runs
 from dacs.reporting.style import STYLE, Plot, Tile, Tiles, png, svg
 from dacs.reporting.tables import metrics_tree, read
-from dacs.settings import FiguresJob
+from dacs.settings import FiguresJob, label_set
 
 
 class FigureSpec(NamedTuple):
@@ -24,9 +25,13 @@ class FigureSpec(NamedTuple):
 
 
 FIGURES: dict[str, FigureSpec] = {
-    "miou": FigureSpec("results", plots.miou),
+    "miou": FigureSpec("claim", plots.miou),
     "classes": FigureSpec("classes", plots.classes),
-    "curves": FigureSpec("training", curves),
+    "curves": FigureSpec("training", curves.curves),
+    "reliability": FigureSpec("calibration", calibration.reliability),
+    "confidence": FigureSpec("calibration", curves.confidence),
+    "confident": FigureSpec("calibration", calibration.confident),
+    "checkpoints": FigureSpec("checkpoints", curves.checkpoints),
     "mixing": FigureSpec("mixing", pictures.mixing),
     "predictions": FigureSpec("predictions", pictures.predictions),
     "conflation": FigureSpec("conflation", plots.conflation),
@@ -40,14 +45,16 @@ def make(job: FiguresJob, runs: Path, ready: Path, out: Path) -> None:
 
     The same inputs give the same bytes; files of an earlier report are removed.
     """
-    report = read(list_runs(runs, job.runs, job.unlabelled), ready, job.figures.frames)
+    report = read(list_runs(runs, job.runs, job.unlabelled), ready, job.figures.frames, label_set(job.labels))
     files: dict[str, bytes] = {}
     for name, table in report.tables.items():
         files[f"tables/{name}.csv"] = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
     index: dict[str, list[dict[str, Any]]] = {}  # what the page shows, by section
     with matplotlib.style.context(STYLE, after_reset=True):
         for name, spec in FIGURES.items():
-            index.setdefault(spec.section, []).extend(_entry(name, drawn, files) for drawn in spec.draw(report))
+            index.setdefault(spec.section, []).extend(
+                _entry(name, drawn, files, report.labels) for drawn in spec.draw(report)
+            )
     for folder in ("tables", "figures"):
         shutil.rmtree(out / folder, ignore_errors=True)
     for file, content in files.items():
@@ -56,18 +63,22 @@ def make(job: FiguresJob, runs: Path, ready: Path, out: Path) -> None:
     write_json(out / "metrics.json", metrics_tree(report.tables["summary"]))
 
 
-def _entry(figure: str, drawn: Plot | Tiles, files: dict[str, bytes]) -> dict[str, Any]:
+def _entry(figure: str, drawn: Plot | Tiles, files: dict[str, bytes], labels: LabelSet) -> dict[str, Any]:
     """What the page must know of a plot or a group of tiles, whose files are added."""
     if isinstance(drawn, Plot):
         file = f"figures/{figure}_{drawn.subject}.svg"
         files[file] = svg(drawn.figure)
         return {"file": file, "alt": drawn.alt, "caption": drawn.caption}
+    palette, occur = labels.palette(), set[int]()
     tiles: list[dict[str, str] | str] = []
     for item in drawn.items:
         if isinstance(item, Tile):
             file = f"figures/tiles/{figure}_{drawn.subject}_{drawn.name}_{item.name}.png"
-            files[file] = png(item.pixels)
-            tiles.append({"file": file, "alt": item.alt, "caption": item.caption})
+            files[file] = png(item.pixels, palette)
+            occur |= {*np.unique(item.pixels).tolist()} if item.pixels.ndim == 2 else set()
+            tiles.append({"file": file, "alt": item.alt, "caption": item.caption, **item.facts})
         else:
             tiles.append(item)
-    return {"heading": drawn.heading, "layout": drawn.layout, "tiles": tiles}
+    classes = [name for train_id, name in enumerate(labels.names) if train_id in occur]
+    about = {"heading": drawn.heading, "layout": drawn.layout, **drawn.facts}
+    return {**about, "classes": classes, "tiles": tiles}

@@ -43,12 +43,6 @@ def method_title(method: str) -> str:
     return UNLISTED[method] if method in UNLISTED else METHODS[method].title
 
 
-def class_set(task: str) -> str:
-    """The class set of the task's main number: the classes that the source has."""
-    source = source_of(task)
-    return DATASETS[source].headline if source in DATASETS else "19"
-
-
 def domain_colors(domains: Iterable[str]) -> dict[str, str]:
     """The colour of each domain on a light page."""
     known, custom = _known_colors(), cycle(CUSTOM.values())

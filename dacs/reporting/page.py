@@ -2,34 +2,44 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from functools import partial
+from io import BytesIO
+from itertools import compress, groupby
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
-from dacs.files import read_json, write_text
-from dacs.labels import CLASSES
-from dacs.methods import main_method, method, ordered
-from dacs.reporting import names
+from dacs.files import digest, read_json, write_text
+from dacs.labels import CITYSCAPES
+from dacs.methods import METHODS, START, main_method, method, ordered
+from dacs.reporting import groups, names
 from dacs.reporting.data import list_runs, read_table
-from dacs.reporting.pictures import MARKS
-from dacs.reporting.rows import data_report_rows, task_rows
-from dacs.settings import ReportJob
+from dacs.reporting.measured import CHECKPOINTS, NETWORKS, SIZES, Protocol
+from dacs.reporting.pictures import ERROR, IGNORED, marks
+from dacs.reporting.rows import TABLES, data_report_rows, task_rows
+from dacs.settings import ReportJob, label_set
 
-TABLES = ("iou", "scores", "summary", "data", "data_report")
-SECTIONS = {  # id → title
-    "method": "Method",
-    "setup": "Experimental setup",
+SECTIONS = {  # id → title; one that the runs leave empty is not on the page
+    "claim": "Main result",
+    "order": "Expected order",
     "results": "Results",
     "classes": "Results by class",
-    "training": "Training curves",
-    "mixing": "Mixed images",
+    "ablation": "Ablation",
+    "mixing": "How a step works",
     "predictions": "Predictions",
-    "conflation": "Confusion of road and sidewalk",
+    "training": "Learning curves",
+    "calibration": "Calibration of the pseudo-labels",
+    "checkpoints": "Choice of a checkpoint",
+    "conflation": "Confusion of classes",
     "similarity": "Domain similarity",
-    "reproduce": "How to reproduce",
+    "data": "Data",
+    "reproduce": "Provenance",
 }
 KEY_SETTINGS = {  # path in a run's settings → title
     "model.network": "network",
@@ -48,18 +58,76 @@ KEY_SETTINGS = {  # path in a run's settings → title
     "adapt.pixel_weight": "weight of pseudo-labelled pixels",
     "adapt.ema": "EMA decay of the teacher",
 }
+LARGE = 100_000  # bytes of an image file
+RULES = {  # of choosing a checkpoint → title
+    "last": "the last state",
+    "agreement": "most agreement of student and teacher",
+    "entropy": "least entropy of the predictions",
+    "information": "most mutual information of pixels and predictions",
+}
 
 
 def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
-    """Write the page to `out`, from `reports` as `figures.make` left it and the settings.json of the listed runs."""
-    metrics, index = read_json(reports / "metrics.json"), read_json(reports / "figures/index.json")
-    tables = {name: read_table(reports / f"tables/{name}.csv") for name in TABLES}
+    """Write the page to `out`, from `reports` as `figures.make` left it and the settings.json of the listed runs.
+
+    It also shows the digest of a requirements.lock beside `reports`, and `reports`/provenance.json, if they are there.
+    """
+    figures = read_json(reports / "figures/index.json")
+    tables = {name: read_table(reports / f"tables/{name}.csv") for name in (*TABLES, "data", "data_report")}
     listed = list_runs(runs, job.runs, job.unlabelled)
     specs = {run.folder.path.relative_to(runs).as_posix(): read_json(run.folder.spec) for run in listed}
     methods = ordered({run.method for run in listed})
     described = [f"{job.runs.tasks[0]}/{name}/seed{job.runs.seeds[0]}" for name in _described(methods)]
     settings = {name: section for run in described for name, section in specs[run]["settings"].items() if section}
     flat = {f"{section}.{name}": settings[section][name] for section in settings for name in settings[section]}
+    labels = label_set(job.labels)
+    tasks = [task_rows(task, tables, labels) for task in job.runs.tasks]
+    pairs = list(dict.fromkeys(task["pair"] for task in tasks if task["pair"]))
+    steps = _steps({run.method: specs[run.folder.path.relative_to(runs).as_posix()]["settings"] for run in listed})
+    lock, recorded = reports.parent / "requirements.lock", reports / "provenance.json"
+    page = (
+        _environment(reports)
+        .get_template("page.html.j2")
+        .render(
+            title=job.report.title,
+            scale=job.scale,
+            seeds=job.runs.seeds,
+            style=_beside("page.css"),
+            script=_beside("page.js"),
+            colors=names.page_colors(),
+            sections=_sections(figures, tasks, pairs),
+            known=SECTIONS,
+            figures=figures,
+            tasks=tasks,
+            protocols=_protocols(tasks),
+            methods={name: method(name) for name in methods},
+            main=main_method(methods),
+            parts=METHODS,
+            steps=steps,
+            equal_steps=len({*steps.values()}) == 1 < len(steps),
+            splits=tables["data"].to_dict("records"),
+            data_reports=data_report_rows(tables["data_report"]),
+            classes=labels.classes,
+            many=len(labels.classes) > groups.MANY,
+            street=labels is CITYSCAPES,
+            pairs=pairs,
+            marks=marks,
+            error_colors=(ERROR, IGNORED),
+            rules=RULES,
+            key_settings={title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
+            continued=adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == START else None,
+            settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
+            settings_of=" and ".join(described),
+            runs=specs,
+            lock=digest(lock) if lock.exists() else None,
+            provenance=read_json(recorded) if recorded.exists() else None,
+        )
+    )
+    write_text(out, page)
+
+
+def _environment(reports: Path) -> Environment:
+    """What the template is filled with: its filters, tests, and functions that read files of `reports`."""
     environment = Environment(
         loader=PackageLoader("dacs.reporting", ""),
         autoescape=True,
@@ -67,35 +135,72 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": names.number, "domain_title": names.domain_title}
-    page = environment.get_template("page.html.j2").render(
-        title=job.report.title,
-        scale=job.scale,
-        seeds=job.runs.seeds,
-        style=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
-        colors=names.page_colors(),
-        sections=SECTIONS,
-        figures=index,
-        svg=partial(_svg, reports),
-        png=partial(_png, reports),
-        tasks=[task_rows(task, metrics[task], tables) for task in job.runs.tasks],
-        methods={name: method(name) for name in methods},
-        splits=tables["data"].to_dict("records"),
-        data_reports=data_report_rows(tables["data_report"]),
-        classes=CLASSES,
-        marks=MARKS.values(),
-        key_settings={title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
-        continued=adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == "source" else None,
-        settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
-        settings_of=" and ".join(described),
-        runs=specs,
-    )
-    write_text(out, page)
+    environment.filters |= {"number": names.number, "domain_title": names.domain_title, "listed": groups.listed}
+    environment.filters["method_title"] = names.method_title
+    environment.tests["finite"] = lambda value: value is not None and bool(np.isfinite(value))
+    environment.globals |= {"svg": partial(_svg, reports), "png": partial(_png, reports), "blocks": _blocks}
+    return environment
+
+
+def _sections(
+    figures: Mapping[str, Sequence[Any]], tasks: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """The sections of the page and their titles, in order; figures may add some, before the last one."""
+    given = {
+        "order": any(task["order"] for task in tasks),
+        "calibration": figures.get("calibration"),
+        "checkpoints": figures.get("checkpoints") or any(task["checkpoints"] for task in tasks),
+    }
+    found = {name: title for name, title in SECTIONS.items() if given.get(name, True)}
+    if len(pairs) == 1:
+        found["conflation"] = f"Confusion of {pairs[0][1]} and {pairs[0][0]}"
+    last = found.popitem()
+    own = {name: name.replace("_", " ").capitalize() for name in figures if name not in SECTIONS}
+    return found | own | dict([last])
+
+
+def _protocols(tasks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The protocols of all tasks, that of the main numbers first, and what each differs from it in."""
+    found = [
+        Protocol(*key.split("/")) for key in dict.fromkeys(each["id"] for task in tasks for each in task["protocols"])
+    ]
+    titles = {}
+    for protocol in found:
+        texts = NETWORKS[protocol.network], CHECKPOINTS[protocol.checkpoint], f"ground truth at {SIZES[protocol.size]}"
+        others = [getattr(protocol, part) != getattr(found[0], part) for part in ("network", "checkpoint", "size")]
+        text = ", ".join(compress(texts, others if any(others) else (True, True, False)))
+        titles[protocol.key] = f"{text} (as the authors of DACS)" if protocol == found[0].authors else text
+    return titles
+
+
+def _blocks(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Groups of tiles, those of one heading together: they show the same at several steps."""
+    tiles = (entry for entry in entries if "tiles" in entry)
+    return [list(block) for _, block in groupby(tiles, key=lambda entry: entry["heading"])]
+
+
+def _steps(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Optimizer steps of each method that trains, with those of the weights that it starts from, where known."""
+    total, source = {}, settings.get(START, {}).get("train")
+    for name, sections in settings.items():
+        train, adapt = sections.get("train"), sections.get("adapt")
+        if train:
+            total[name] = train["steps"]
+        elif adapt and adapt["init"] != START:
+            total[name] = adapt["steps"]
+        elif adapt and source:
+            total[name] = (source.get("start") or source["steps"] - adapt["steps"]) + adapt["steps"]
+    return total
 
 
 def _described(methods: list[str]) -> list[str]:
     """The methods whose settings the page lists: source only and the main method, or else the first."""
-    return [name for name in methods if name in ("source", main_method(methods))] or methods[:1]
+    return [name for name in methods if name in (START, main_method(methods))] or methods[:1]
+
+
+def _beside(name: str) -> str:
+    """The text of a file of this folder."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _svg(reports: Path, file: str, alt: str) -> Markup:
@@ -113,5 +218,11 @@ def _svg(reports: Path, file: str, alt: str) -> Markup:
 
 
 def _png(reports: Path, file: str) -> str:
-    """An image as a data URI."""
-    return f"data:image/png;base64,{b64encode((reports / file).read_bytes()).decode()}"
+    """An image as a data URI; a large photograph as JPEG, which takes an eighth of the space."""
+    kind, content = "png", (reports / file).read_bytes()
+    if len(content) > LARGE:
+        with Image.open(BytesIO(content)) as image:
+            if image.mode == "RGB":
+                image.save(smaller := BytesIO(), format="JPEG", quality=90)
+                kind, content = "jpeg", smaller.getvalue()
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"

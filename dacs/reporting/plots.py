@@ -7,40 +7,44 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dacs.labels import CLASS_SETS, CLASSES
+from dacs.labels import LabelSet
 from dacs.methods import METHODS
 from dacs.reporting.data import ReportData
+from dacs.reporting.domains import MEASURES
+from dacs.reporting.groups import MANY, Group
 from dacs.reporting.names import (
     GRID,
     MUTED,
     PAPER,
     WORSE,
-    class_set,
     domain_colors,
     domain_title,
     number,
     target_of,
     task_title,
 )
-from dacs.reporting.style import Plot, annotate_change, label_rows, subplots
-from dacs.reporting.tables import MEASURES
+from dacs.reporting.style import LONGEST, Plot, annotate_change, label_rows, shortened, subplots
 
+SHOWN = 20  # classes at most in a plot
 LEGEND: dict[str, Any] = {"bbox_to_anchor": (-0.02, 0.99), "ncols": 4}  # one line above the axes
 
 
 def miou(data: ReportData) -> Iterator[Plot]:
-    """mIoU of each method: the mean, the range and the single seeds, and the gain over the best baseline."""
+    """mIoU of each method: the mean, its interval and the single seeds, and the gain over the best baseline."""
     for task in data.measured:
-        title, score = f"mIoU over {class_set(task)} classes", f"miou{class_set(task)}"
-        means, baseline = data.means(task, score), data.baseline(task, score)
-        seeds = data.table("scores", task).groupby("method", sort=False)[score]
-        low, high = seeds.min(), seeds.max()
+        title, score = data.groups[task].headline.title, data.groups[task].headline.score
+        means, baseline, intervals = data.means(task, score), data.baseline(task, score), data.intervals(task)
+        seeds = data.scores(task).groupby("method", sort=False)[score]
+        low = intervals["miou_low"].reindex(means.index).fillna(seeds.min()).clip(upper=seeds.min())
+        high = intervals["miou_high"].reindex(means.index).fillna(seeds.max()).clip(lower=seeds.max())
         figure, (axes,) = subplots(0.95 + 0.36 * len(means), task_title(task))
         label_rows(axes, [METHODS[name].title for name in means.index])
         for row, (name, values) in enumerate(seeds):
             color, mean = METHODS[str(name)].color, means[name]
-            axes.plot([low[name], high[name]], [row, row], color=color, alpha=0.3, linewidth=7)
+            axes.plot([values.min(), values.max()], [row, row], color=color, alpha=0.3, linewidth=7)
             axes.plot(values, [row] * len(values), "|", color=color, markersize=7, zorder=3)
+            if name in intervals.index:
+                axes.plot(intervals.loc[name, ["miou_low", "miou_high"]], [row, row], color=color, linewidth=1.2)
             axes.plot(mean, row, "o", color=color, markersize=8, zorder=4)
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
             axes.annotate(f"{mean:.1f}", (high[name], row), (9, 0), textcoords="offset points", va="center", bbox=box)
@@ -52,31 +56,40 @@ def miou(data: ReportData) -> Iterator[Plot]:
         axes.set_xlim(max(0, low.min() - 3), 1.2 * high.max() - 0.2 * low.min() + 3)
         axes.set_xlabel(f"{title}, %")
         listed = ", ".join(f"{METHODS[str(name)].title} {mean:.1f}" for name, mean in means.items())
-        yield Plot(task, figure, f"{title} on {task_title(task)}, in percent: {listed}.")
+        caption = "Thin line: 95 % interval." if intervals["miou_low"].notna().any() else ""
+        yield Plot(task, figure, f"{title} on {task_title(task)}, in percent: {listed}. {caption}".strip(), caption)
 
 
 def classes(data: ReportData) -> Iterator[Plot]:
-    """IoU of each class, from the best baseline to the main method, and that of the oracle; greatest gain on top."""
+    """IoU of each class, from the best baseline to the main method, and that of the oracle; greatest gain on top.
+
+    Of more than `MANY` classes the `SHOWN` are drawn that change most.
+    """
     for task in data.measured:
         table = data.table("iou", task).pivot_table(index="class", columns="method", values="iou", dropna=False)
-        baseline = data.baseline(task, f"miou{class_set(task)}")
+        baseline = data.baseline(task, data.groups[task].headline.score)
         if data.main and baseline:
-            names = [CLASSES[index].name for index in CLASS_SETS[class_set(task)]]
-            table = table.loc[names, [name for name in (baseline, data.main, "oracle") if name in table]]
+            names = [name for name in (baseline, data.main, "oracle") if name in table]
+            table = table.loc[list(data.groups[task].shown), names]
             table["gain"] = table[data.main] - table[baseline]
             table = table.sort_values("gain", ascending=False, kind="stable")
-            figure, (axes,) = subplots(1.0 + 0.21 * len(table), task_title(task))
-            _dumbbells(axes, table, baseline, data.main)
             better = f"{(table['gain'] > 0).sum()} of {len(table)} classes improve"
+            caption = ""
+            if len(table) > MANY:
+                caption = f"The {SHOWN} of {len(table)} classes that change most."
+                table = table.loc[table["gain"].abs().nlargest(SHOWN).index].sort_values("gain", ascending=False)
+            figure, (axes,) = subplots(1.0 + 0.21 * len(table), task_title(task))
+            _dumbbells(axes, table, baseline, data.main, data.labels)
             titles = f"{METHODS[baseline].title} and {METHODS[data.main].title}"
-            yield Plot(task, figure, f"IoU of each class on {task_title(task)}, {titles}: {better}.")
+            alt = f"IoU of each class on {task_title(task)}, {titles}: {better}."
+            yield Plot(task, figure, f"{alt} {caption}".strip(), caption)
 
 
-def _dumbbells(axes: Axes, table: pd.DataFrame, baseline: str, main: str) -> None:
+def _dumbbells(axes: Axes, table: pd.DataFrame, baseline: str, main: str, labels: LabelSet) -> None:
     """A row for each class: baseline (hollow), main method (full), the change between them, and the oracle (a line)."""
     label_rows(axes, list(table.index))
     axes.tick_params(axis="y", pad=17)
-    colors = {label.name: np.array(label.color) / 255 for label in CLASSES}
+    colors = {each.name: np.array(each.color) / 255 for each in labels.classes}
     for row, (name, gain) in enumerate(table["gain"].items()):
         square = axes.plot(-0.043, row, "s", color=colors[str(name)], transform=axes.get_yaxis_transform())[0]
         square.set(markeredgecolor=MUTED, markeredgewidth=0.5, clip_on=False)
@@ -95,28 +108,32 @@ def _dumbbells(axes: Axes, table: pd.DataFrame, baseline: str, main: str) -> Non
 
 
 def conflation(data: ReportData) -> Iterator[Plot]:
-    """Two bars for each method: sidewalk that is predicted as road, and road that is predicted as sidewalk."""
-    columns = {"sidewalk_called_road": "sidewalk as road", "road_called_sidewalk": "road as sidewalk"}
+    """Two bars for each method: sidewalk that is predicted as road, and road as sidewalk, or another pair."""
     for task in data.measured:
-        means = data.table("conflation", task).groupby("method", sort=False)[list(columns)].mean()
-        rows = [METHODS[str(name)] for name in means.index]
-        figure, grid = subplots(0.95 + 0.32 * len(rows), task_title(task), 1, 2, sharex=True, sharey=True)
-        alt = f"Confusion of road and sidewalk on {task_title(task)}"
-        for axes, (column, title) in zip(grid, columns.items(), strict=True):
-            texts = [f"{value:.1f} %" if np.isfinite(value) else "no pixel" for value in means[column]]
-            _bars(axes, [row.title for row in rows], list(means[column].fillna(0)), texts, [row.color for row in rows])
-            axes.set_title(title)
-            alt += f"; {title}: " + ", ".join(f"{row.title} {text}" for row, text in zip(rows, texts, strict=True))
-        yield Plot(task, figure, f"{alt}.", _conflated(means["sidewalk_called_road"]))
+        if pair := data.pair(task):
+            percent = data.table("pair", task).groupby(["class", "method"], sort=False)["percent"].mean()
+            rows = [METHODS[name] for name in percent[pair[0]].index]
+            figure, grid = subplots(0.95 + 0.32 * len(rows), task_title(task), 1, 2, sharex=True, sharey=True)
+            alt = f"Confusion of {pair[1]} and {pair[0]} on {task_title(task)}"
+            for axes, (a, b) in zip(grid, (pair, pair[::-1]), strict=True):
+                texts = [f"{value:.1f} %" if np.isfinite(value) else "no pixel" for value in percent[a]]
+                values, colors = list(percent[a].fillna(0)), [row.color for row in rows]
+                _bars(axes, [row.title for row in rows], values, texts, colors)
+                space = "\n" if len(f"{a} as {b}") > LONGEST else " "
+                axes.set_title(f"{shortened(a)}{space}as {shortened(b)}")
+                alt += f"; {a} as {b}: " + ", ".join(
+                    f"{row.title} {text}" for row, text in zip(rows, texts, strict=True)
+                )
+            yield Plot(task, figure, f"{alt}.", _conflated(percent[pair[0]], *pair))
 
 
-def _conflated(called_road: pd.Series) -> str:
-    """Whether naive mixing loses sidewalk to road; empty where it was not run. `called_road`: percent, by method."""
-    naive, source = called_road.get("naive", np.nan), called_road.get("source", np.nan)
+def _conflated(percent: pd.Series, a: str, b: str) -> str:
+    """Whether naive mixing loses class a to class b; empty where it was not run. `percent`: of a, by method."""
+    naive, source = percent.get("naive", np.nan), percent.get("source", np.nan)
     if not np.isfinite(naive - source):
         return ""
     verb = "loses more" if naive > source else "does not lose more"
-    return f"Naive mixing {verb} sidewalk to road than source only: {naive:.0f} % against {source:.0f} %."
+    return f"Naive mixing {verb} {a} to {b} than source only: {naive:.0f} % against {source:.0f} %."
 
 
 def similarity(data: ReportData) -> Iterator[Plot]:
@@ -126,10 +143,11 @@ def similarity(data: ReportData) -> Iterator[Plot]:
         wide = table.pivot_table(index="measure", columns="source", values="distance", sort=False).dropna()
         wide = wide.rename(index=MEASURES)
         sources = [str(source) for source in wide]
-        gained = {source: data.gain(f"{source}-{target}", "miou16") for source in sources}  # all data sets have the 16
+        group = shared(data, [f"{source}-{target}" for source in sources])
+        gained = {source: data.gain(f"{source}-{target}", group.score) for source in sources} if group else {}
         gained = {source: gain for source, gain in gained.items() if np.isfinite(gain)}
         ratios = [4.6, 0.6 + len(gained)] if gained else [1]
-        height = 0.82 + 0.37 * len(wide) + (0.4 + 0.3 * len(gained) if gained else 0)
+        height = 0.82 + 0.37 * len(wide) + (0.55 + 0.3 * len(gained) if gained else 0)
         alt = f"distance to {domain_title(target)} (0: equal)"
         figure, grid = subplots(height, alt, len(ratios), height_ratios=ratios)
         colors, axes = domain_colors(sources), grid[0]
@@ -141,11 +159,19 @@ def similarity(data: ReportData) -> Iterator[Plot]:
             alt += f"; {title}: " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
         axes.set_xlim(0, 1.12 * float(wide.to_numpy().max()) or 1)
         axes.legend(**LEGEND)
-        if gained and data.main:
+        if gained and group and data.main:
             labels, texts = map(domain_title, gained), [number(gain, "+.1f") for gain in gained.values()]
             _bars(grid[1], list(labels), list(gained.values()), texts, [colors[source] for source in gained])
-            grid[1].set_title(f"gain of {METHODS[data.main].title} over the best baseline, points of mIoU16")
+            grid[1].set_title(f"gain of {METHODS[data.main].title} over the best baseline,\npoints of {group.short}")
         yield Plot(target, figure, f"{alt}.", comparison(target, wide, gained))
+
+
+def shared(data: ReportData, tasks: Sequence[str]) -> Group | None:
+    """The largest group that is measured of each of the tasks and has none but the classes of their main numbers."""
+    found = [data.groups[task] for task in tasks]
+    common = [group for group in found[0].every if all(group in of_task.every for of_task in found)]
+    fair = [group for group in common if all({*group.classes} <= {*of_task.headline.classes} for of_task in found)]
+    return max(fair, key=lambda group: len(group.classes), default=None)
 
 
 def comparison(target: str, wide: pd.DataFrame, gained: dict[str, float]) -> str:

@@ -1,18 +1,20 @@
 """What figures are made of, their common style, and how they are written: the same bytes each time."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dacs.labels import palette
 from dacs.reporting.names import GRID, INK, MUTED, WORSE, number
 
 WIDTH = 4.8  # inches of every plot: two stand side by side on a wide page, one fills a phone
+LONGEST = 24  # letters of a name in a plot
 TILE = 480  # pixels: smaller images are enlarged by a whole number towards this width, larger ones reduced to it
 
 STYLE: dict[Any, Any] = {  # changes of matplotlib's defaults
@@ -38,6 +40,7 @@ STYLE: dict[Any, Any] = {  # changes of matplotlib's defaults
     "legend.handletextpad": 0,
     "legend.labelcolor": "mec",
     "text.color": INK,
+    "text.parse_math": False,  # a name may have dollars
     "xtick.color": MUTED,
     "ytick.color": INK,
     "xtick.major.size": 0,
@@ -63,6 +66,7 @@ class Tile(NamedTuple):
     pixels: np.ndarray
     caption: str
     alt: str
+    facts: Mapping[str, str] = {}  # that the page's switches go by: `of` a method, `shows` classes or errors
 
 
 class Tiles(NamedTuple):
@@ -73,6 +77,7 @@ class Tiles(NamedTuple):
     heading: str
     items: Sequence[Tile | str]
     layout: str = ""  # CSS class of the grid: "mix" fills two rows column by column, "strip" has five columns
+    facts: Mapping[str, int] = {}  # `step`: groups that differ in it alone are stepped through on the page
 
 
 def subplots(height: float, title: str, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, list[Axes]]:
@@ -83,10 +88,16 @@ def subplots(height: float, title: str, rows: int = 1, columns: int = 1, **kwarg
 
 
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Label the rows of a plot from top to bottom."""
-    axes.set_yticks(range(len(labels)), labels)
+    """Label the rows of a plot from top to bottom; long labels are cut."""
+    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.spines["bottom"].set_visible(False)
+
+
+def shortened(text: str) -> str:
+    """At most `LONGEST` letters; wide ones, such as those of Chinese, count twice."""
+    ends = np.cumsum([1 + (east_asian_width(letter) in "WF") for letter in text])
+    return text if ends[-1] <= LONGEST else f"{text[: int((ends < LONGEST).sum())]}…"
 
 
 def annotate_change(axes: Axes, row: int, change: float) -> None:
@@ -98,18 +109,28 @@ def annotate_change(axes: Axes, row: int, change: float) -> None:
 def svg(figure: Figure) -> bytes:
     """A figure as SVG without date or maker."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text, and the fonts of readers may have it
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return buffer.getvalue()
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """An image (height x width x 3), or train ids (height x width) with their palette, about `TILE` pixels wide."""
+def png(pixels: np.ndarray, palette: np.ndarray) -> bytes:
+    """An image (height x width x 3), or train ids (height x width) with the palette, about `TILE` pixels wide.
+
+    A drawing, of at most 256 colours, becomes a palette image too, which takes a third of the space.
+    """
+    if pixels.ndim == 3:
+        colors, ids = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+        if len(colors) <= 256:
+            palette = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=-1).astype(np.uint8)
+            pixels = ids.reshape(pixels.shape[:2]).astype(np.uint8)
     height, width = pixels.shape[:2]
     scale = TILE // width if width <= TILE else TILE / width
     how = Image.Resampling.NEAREST if pixels.ndim == 2 or scale >= 1 else Image.Resampling.LANCZOS
     image = Image.fromarray(pixels).resize((round(scale * width), round(scale * height)), how)
     if pixels.ndim == 2:
-        image.putpalette(palette().tobytes())
+        image.putpalette(palette.tobytes())
     buffer = BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,85 +1,150 @@
 """The tables of the report, and the tree of metrics.json. Scores are those of `dacs evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import rel_entr
 
-from dacs.evaluation.confusion import predicted_as
+from dacs.evaluation import confusion
 from dacs.files import read_json
-from dacs.labels import CLASS_SETS, NAMES
-from dacs.layout import PreparedDomain, PreparedSplit
-from dacs.methods import method
-from dacs.reporting.data import ReportData, Run, read_table
-from dacs.reporting.names import class_set, source_of, target_of
+from dacs.labels import LabelSet
+from dacs.layout import PreparedDomain
+from dacs.methods import baselines, method
+from dacs.reporting.conflation import conflation_tables
+from dacs.reporting.data import KEY, ReportData, Run, best_baseline, read_table
+from dacs.reporting.domains import data_report_table, similarity_table, split_table
+from dacs.reporting.groups import Groups, groups_of
+from dacs.reporting.intervals import class_interval_table, interval_table
+from dacs.reporting.measured import Evaluation, Protocol, Resampled, read_evaluation
+from dacs.reporting.names import source_of
+from dacs.reporting.order import order_table
+from dacs.reporting.states import checkpoint_table, choice_table, gathered
 
-KEY = ["task", "method", "seed"]
-MEASURES = {  # of the distance between two domains
-    "frequency": "class frequency",
-    "layout": "vertical layout",
-    "presence": "classes in an image",
-    "color": "colours",
-}
 
-
-def read(runs: Sequence[Run], prepared: Path, frames: int) -> ReportData:
+def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> ReportData:
     """All tables of the report, and where the images are."""
     tasks = list(dict.fromkeys(run.task for run in runs))
-    scores, iou = score_tables(runs)
+    found = {run: read_evaluation(run.folder.evaluation) for run in runs}
+    missing = missing_table(runs, prepared, labels)
+    groups = {task: groups_of(task, labels, absent_in_target(missing, task)) for task in tasks}
+    scores, iou = score_table(found, groups), iou_table(found)
+    conflation, pair = conflation_tables(runs, labels, groups)
+    resampled, headlines = Resampled(found), {run.task: each.headline for run, each in found.items() if each.measured}
     tables = {
         "iou": iou,
+        "iou_by_protocol": protocol_table(found, labels),
         "scores": scores,
-        "summary": summary_table(scores, iou),
+        "summary": summary_table(scores, iou, {task: taught(missing, task, groups[task].shown) for task in tasks}),
+        "intervals": interval_table(resampled, headlines, groups, labels),
+        "class_intervals": class_interval_table(resampled, headlines, groups, labels),
+        "order": order_table(resampled, headlines, groups, labels, pair),
+        "missing": missing,
         "curves": curve_table(runs),
-        "conflation": conflation_table(runs),
+        "checkpoints": checkpoint_table(found),
+        "choice": choice_table(found),
+        "calibration": gathered(runs, "calibration"),
+        "confident": gathered(runs, "confident"),
+        "conflation": conflation,
+        "pair": pair,
         "similarity": similarity_table(prepared, tasks),
         "data": split_table(prepared, tasks),
         "data_report": data_report_table(prepared, tasks),
     }
-    return ReportData(runs, prepared, tables, frames)
+    return ReportData(runs, prepared, tables, frames, labels, groups)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Tables of runs
 
 
-def score_tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores in percent, a row for each run, and IoU of the student, a row for each run and class.
+def score_table(found: Mapping[Run, Evaluation], groups: Mapping[str, Groups]) -> pd.DataFrame:
+    """Scores in percent, a row for each run and protocol; those of the main numbers (`headline`) first.
 
-    Scores of the teacher begin with teacher_; `labels` is the size of the ground truth, empty where there is none.
+    `labels` is the size of the ground truth, empty where there is none, and `miou` the main number of the task.
     """
-    scores, iou = [], {}
-    for run in runs:
-        found = read_json(run.folder.evaluation.metrics)
-        student, teacher = (pd.Series(found[role]) for role in ("student", "teacher"))
-        iou[run[:3]] = pd.Series(student.pop("iou"), dtype=float)
-        numbers = pd.concat([student, teacher.drop("iou").add_prefix("teacher_")]).astype(float)
-        scores.append(dict(zip(KEY, run[:3], strict=True)) | numbers.to_dict() | {"labels": found["labels"]})
-    return pd.DataFrame(scores), pd.concat(iou, names=[*KEY, "class"]).rename("iou").reset_index()
+    rows = []
+    for run, each in found.items():
+        for protocol, row in each.scores.items():
+            about = dict(zip(KEY, run[:3], strict=True)) | protocol._asdict() | {"labels": row.pop("labels")}
+            about |= {"headline": protocol == each.headline, "miou": row[groups[run.task].headline.score]}
+            rows.append(about | row)
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table if name not in (*KEY, *Protocol._fields, "labels", "headline")]
+    return table.astype(dict.fromkeys(numbers, float)).sort_values("headline", ascending=False, kind="stable")
 
 
-def summary_table(scores: pd.DataFrame, iou: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds, a row for each task and method; the deviation of one seed is 0.
+def iou_table(found: Mapping[Run, Evaluation]) -> pd.DataFrame:
+    """IoU of each class by run, by the protocol of the main numbers."""
+    iou = {run[:3]: pd.Series(each.metrics["student"]["iou"], dtype=float) for run, each in found.items()}
+    return pd.concat(iou, names=[*KEY, "class"]).rename("iou").reset_index()
 
-    `collapsed` lists the classes of the source whose IoU is 0.00, each with its seeds.
+
+def protocol_table(found: Mapping[Run, Evaluation], labels: LabelSet) -> pd.DataFrame:
+    """IoU of each class by protocol and method, the mean of the seeds, of those protocols that the page shows."""
+    rows = []
+    for run, each in found.items():
+        for protocol in each.headline.shown:
+            if protocol.key in each.counts.cells:
+                iou = confusion.scores(each.counts.matrix(protocol.key), labels, each.metrics["absent"])["iou"]
+                rows += [(run.task, *protocol, run.method, name, value) for name, value in iou.items()]
+    by = ["task", *Protocol._fields, "method", "class"]
+    table = pd.DataFrame(rows, columns=[*by, "iou"]).astype({"iou": float})
+    return table.groupby(by, sort=False)["iou"].mean().reset_index()
+
+
+def missing_table(runs: Sequence[Run], prepared: Path, labels: LabelSet) -> pd.DataFrame:
+    """The classes that a task does not have everywhere, each once: task, class, and where it is missing.
+
+    "target": the data set does not have it. "frames": it has, but no pixel of the measured frames. Means are over the
+    other classes. "source": only the labelled frames of the source do not have it; means include it.
     """
-    groups = scores.drop(columns=["seed", "labels"]).groupby(["task", "method"], sort=False)
+    rows = []
+    for run in {run.task: run for run in reversed(runs)}.values():
+        found, source = read_json(run.folder.evaluation.metrics), PreparedDomain(prepared / source_of(run.task))
+        counts = zip(labels.names, read_json(source.labelled.stats)["pixels"], strict=True)
+        untaught = {*read_json(source.data_report)["absent"], *(name for name, number in counts if not number)}
+        for name in labels.names:
+            lacking = {"target": found["absent"], "frames": found["without_pixels"], "source": untaught}
+            rows += [(run.task, name, where) for where, names in lacking.items() if name in names][:1]
+    return pd.DataFrame(rows, columns=["task", "class", "where"])
+
+
+def absent_in_target(missing: pd.DataFrame, task: str) -> list[str]:
+    """The classes that the target of a task does not have."""
+    return missing.loc[(missing["task"] == task) & (missing["where"] == "target"), "class"].tolist()
+
+
+def taught(missing: pd.DataFrame, task: str, classes: Sequence[str]) -> list[str]:
+    """Those of the classes that both domains of a task have."""
+    lacking = {*missing.loc[missing["task"] == task, "class"]}
+    return [name for name in classes if name not in lacking]
+
+
+def summary_table(scores: pd.DataFrame, iou: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Mean and standard deviation over seeds, a row for each task, protocol and method; of one seed it is 0.
+
+    `collapsed` lists those of the `classes` of the task whose IoU is 0.00, each with its seeds, in rows of the main
+    numbers.
+    """
+    by = ["task", *Protocol._fields, "headline", "method"]
+    groups = scores.drop(columns=["seed", "labels"]).groupby(by, sort=False)
     means = groups.mean()
     deviations = groups.std().fillna(0.0).where(means.notna()).add_suffix("_std")
     table = means.join(deviations)[[f"{name}{end}" for name in means for end in ("", "_std")]]
     table.insert(0, "n", groups.size())
-    table["collapsed"] = [collapsed(iou, task, method) for task, method in table.index]
-    return table.reset_index()
+    table = table.reset_index()
+    rows = zip(table["task"], table["method"], table["headline"], strict=True)
+    table["collapsed"] = [collapsed(iou, task, name, classes[task]) if main else "" for task, name, main in rows]
+    return table
 
 
-def collapsed(iou: pd.DataFrame, task: str, method: str) -> str:
-    """The classes of the task's set whose IoU is 0.00: "rider, train (seeds 0, 2); bus (seed 1)"."""
+def collapsed(iou: pd.DataFrame, task: str, method: str, classes: Sequence[str]) -> str:
+    """Those of the classes whose IoU is 0.00: "rider, train (seeds 0, 2); bus (seed 1)"."""
     zero = iou[(iou["task"] == task) & (iou["method"] == method) & (iou["iou"] < 0.005)]
     together: dict[str, list[str]] = {}  # classes by the seeds in which they are 0.00
-    for name in (NAMES[index] for index in CLASS_SETS[class_set(task)]):
+    for name in classes:
         seeds = zero.loc[zero["class"] == name, "seed"].sort_values().astype(str)
         together.setdefault(", ".join(seeds), []).append(name)
     together.pop("", None)
@@ -87,13 +152,31 @@ def collapsed(iou: pd.DataFrame, task: str, method: str) -> str:
 
 
 def metrics_tree(summary: pd.DataFrame) -> dict[str, Any]:
-    """The summary as the tree of metrics.json: percent with two decimals, None where there is no ground truth."""
+    """The tree of metrics.json: task, method, and four numbers in percent with two decimals, None where unmeasured.
+
+    `miou` is the mean of the seeds, `std` their deviation, `teacher` the mean of the teacher by the same protocol, and
+    `gain` the difference of `miou` to that of the best baseline, which a baseline has not.
+    """
     tree: dict[str, Any] = {}
-    for row in summary.drop(columns="collapsed").to_dict("records"):
-        task, method, seeds = row.pop("task"), row.pop("method"), row.pop("n")
-        scores = {str(name): round(value, 2) if np.isfinite(value) else None for name, value in row.items()}
-        tree.setdefault(task, {})[method] = scores | {"seeds": seeds}
+    for task, rows in summary.groupby("task", sort=False):
+        student, teacher = (of_role(rows, role).round(2) for role in ("student", "teacher"))
+        means = student["miou"]
+        gain = means - means.get(best_baseline(means), np.nan)
+        table = pd.DataFrame({"miou": means, "std": student["miou_std"], "teacher": teacher["miou"], "gain": gain})
+        table.loc[baselines(table.index), "gain"] = np.nan
+        tree[str(task)] = {
+            str(name): {score: round(value, 2) if np.isfinite(value) else None for score, value in row.items()}
+            for name, row in table.to_dict("index").items()
+        }
     return tree
+
+
+def of_role(summary: pd.DataFrame, role: str) -> pd.DataFrame:
+    """The rows of a task by method of the student or the teacher, otherwise by the protocol of the main numbers."""
+    sizes = summary["size"].fillna("")  # empty where nothing was measured
+    of_size = sizes == sizes[summary["headline"].astype(bool)].iloc[0]
+    main = of_size & (summary["checkpoint"] == "last") & (summary["network"] == role)
+    return summary[main].set_index("method")
 
 
 def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -103,15 +186,6 @@ def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
     if not logs:
         return pd.DataFrame(columns=[*KEY, "step"])
     return pd.concat(logs, names=KEY).reset_index(KEY).drop(columns="lr", errors="ignore")
-
-
-def conflation_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """How often each student predicts sidewalk as road and road as sidewalk, in percent of the labelled pixels."""
-    rows = []
-    for run in runs:
-        counts = np.array(read_json(run.folder.evaluation.confusion)["student"])
-        rows.append((*run[:3], predicted_as(counts, "sidewalk", "road"), predicted_as(counts, "road", "sidewalk")))
-    return pd.DataFrame(rows, columns=[*KEY, "sidewalk_called_road", "road_called_sidewalk"])
 
 
 def published() -> pd.DataFrame:
@@ -124,66 +198,3 @@ def published() -> pd.DataFrame:
     the paper was, and "recalled" where the number comes from memory. The papers' own tables were not at hand.
     """
     return pd.read_csv(Path(__file__).with_name("published.csv"))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Tables of the prepared data
-
-
-def similarity_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """Distance of the labelled source images to the target's validation images, by each of `MEASURES`."""
-    rows = []
-    for task in tasks:
-        source, _, target = _splits(prepared, task)
-        found = distances(read_json(source.stats), read_json(target.stats))
-        rows += [(source_of(task), target_of(task), *pair) for pair in found.items()]
-    return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"])
-
-
-def distances(source: dict[str, Any], target: dict[str, Any]) -> dict[str, float]:
-    """Each of `MEASURES` from the statistics of two splits; 0: equal, at most 1, NaN where the target is unlabelled."""
-    colors = [np.array([split["image_mean"], split["image_std"]]) / 255 for split in (source, target)]
-    found = dict.fromkeys(MEASURES, float("nan"))
-    if "pixels" in target:
-        found["frequency"] = float(jensen_shannon(source["pixels"], target["pixels"]))
-        found["layout"] = float(np.nanmean(jensen_shannon(source["rows16"], target["rows16"])))
-        found["presence"] = float(np.abs(np.subtract(source["presence"], target["presence"])).mean())
-    return found | {"color": float(np.abs(colors[0] - colors[1]).mean())}
-
-
-def jensen_shannon(first: Sequence[Any], second: Sequence[Any]) -> np.ndarray:
-    """Jensen-Shannon distance of counts or shares along the first axis: 0 equal, 1 disjoint, NaN where one is empty."""
-    with np.errstate(invalid="ignore"):
-        p, q = (np.array(counts) / np.sum(counts, axis=0) for counts in (first, second))
-    bits = (rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum(0) / np.log(2)
-    return np.sqrt(np.clip(bits, 0, None) / 2)  # scipy's jensenshannon is NaN where rounding makes it less than 0
-
-
-def split_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """Number and size of the images of each prepared split that the tasks use."""
-    rows = []
-    for split in dict.fromkeys(split for task in tasks for split in _splits(prepared, task)):
-        stats = read_json(split.stats)
-        rows.append((split.path.parent.name, split.path.name, stats["frames"], *stats["size"]))
-    return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width"])
-
-
-def data_report_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """The data report of each domain as facts, with their names and counts; the meaning of a raw id is its class."""
-    rows: list[tuple[Any, ...]] = []
-    for domain in dict.fromkeys(domain for task in tasks for domain in task.split("-")):
-        found = read_json(PreparedDomain(prepared / domain).data_report)
-        rows += [(domain, fact, found[fact], None, None) for fact in ("summary", "origin", "layout")]
-        for fact, key in (("frames", "frames"), ("published", "published"), ("size", "sizes"), ("id", "ids")):
-            meanings = found["id_names"] if fact == "id" else {}
-            rows += [(domain, fact, name, count, meanings.get(name)) for name, count in found[key].items()]
-        rows += [
-            (domain, fact, name, None, None) for fact in ("absent", "dropped", "mended", "kept") for name in found[fact]
-        ]
-    return pd.DataFrame(rows, columns=["domain", "fact", "name", "count", "meaning"]).astype({"count": "Int64"})
-
-
-def _splits(prepared: Path, task: str) -> tuple[PreparedSplit, PreparedSplit, PreparedSplit]:
-    """The labelled images of the source, and the images of the target for training and for evaluation."""
-    source, target = (PreparedDomain(prepared / domain) for domain in task.split("-"))
-    return source.labelled, target.train, target.measured

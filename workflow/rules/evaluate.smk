@@ -1,4 +1,4 @@
-"""Evaluation of a run on the target's validation set, the only job that reads its labels; without any, predictions."""
+"""Evaluation of a run: counts and scores on the target's validation set; where it has no labels, predictions alone."""
 
 
 rule evaluate:

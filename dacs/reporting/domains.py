@@ -1,0 +1,80 @@
+"""Tables of the prepared data: distances of domains, their splits, and what was found in the raw data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import rel_entr
+
+from dacs.files import digest, read_json
+from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.reporting.names import source_of, target_of
+
+MEASURES = {  # of the distance between two domains
+    "frequency": "class frequency",
+    "layout": "vertical layout",
+    "presence": "classes in an image",
+    "color": "colours",
+}
+
+
+def similarity_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """Distance of the labelled source images to the target's validation images, by each of `MEASURES`."""
+    rows = []
+    for task in tasks:
+        source, _, target = _splits(prepared, task)
+        found = distances(read_json(source.stats), read_json(target.stats))
+        rows += [(source_of(task), target_of(task), *pair) for pair in found.items()]
+    return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"])
+
+
+def distances(source: dict[str, Any], target: dict[str, Any]) -> dict[str, float]:
+    """Each of `MEASURES` from the statistics of two splits; 0: equal, at most 1, NaN where the target is unlabelled."""
+    colors = [np.array([split["image_mean"], split["image_std"]]) / 255 for split in (source, target)]
+    found = dict.fromkeys(MEASURES, float("nan"))
+    if "pixels" in target:
+        found["frequency"] = float(jensen_shannon(source["pixels"], target["pixels"]))
+        found["layout"] = float(np.nanmean(jensen_shannon(source["rows16"], target["rows16"])))
+        found["presence"] = float(np.abs(np.subtract(source["presence"], target["presence"])).mean())
+    return found | {"color": float(np.abs(colors[0] - colors[1]).mean())}
+
+
+def jensen_shannon(first: Sequence[Any], second: Sequence[Any]) -> np.ndarray:
+    """Jensen-Shannon distance of counts or shares along the first axis: 0 equal, 1 disjoint, NaN where one is empty."""
+    with np.errstate(invalid="ignore"):
+        p, q = (np.array(counts) / np.sum(counts, axis=0) for counts in (first, second))
+    bits = (rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum(0) / np.log(2)
+    return np.sqrt(np.clip(bits, 0, None) / 2)  # scipy's jensenshannon is NaN where rounding makes it less than 0
+
+
+def split_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """Number and size of the images of each prepared split that the tasks use, and the digest of its statistics."""
+    rows = []
+    for split in dict.fromkeys(split for task in tasks for split in _splits(prepared, task)):
+        stats = read_json(split.stats)
+        row = (split.path.parent.name, split.path.name, stats["frames"], *stats["size"])
+        rows.append((*row, digest(split.stats)))
+    return pd.DataFrame(rows, columns=["domain", "split", "frames", "height", "width", "sha256"])
+
+
+def data_report_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """The data report of each domain as facts, with their names and counts; the meaning of a raw id is its class."""
+    rows: list[tuple[Any, ...]] = []
+    for domain in dict.fromkeys(domain for task in tasks for domain in task.split("-")):
+        found = read_json(PreparedDomain(prepared / domain).data_report)
+        rows += [(domain, fact, found[fact], None, None) for fact in ("summary", "origin", "layout")]
+        for fact, key in (("frames", "frames"), ("published", "published"), ("size", "sizes"), ("id", "ids")):
+            meanings = found["id_names"] if fact == "id" else {}
+            rows += [(domain, fact, name, count, meanings.get(name)) for name, count in found[key].items()]
+        rows += [
+            (domain, fact, name, None, None) for fact in ("absent", "dropped", "mended", "kept") for name in found[fact]
+        ]
+    return pd.DataFrame(rows, columns=["domain", "fact", "name", "count", "meaning"]).astype({"count": "Int64"})
+
+
+def _splits(prepared: Path, task: str) -> tuple[PreparedSplit, PreparedSplit, PreparedSplit]:
+    """The labelled images of the source, and the images of the target for training and for evaluation."""
+    source, target = (PreparedDomain(prepared / domain) for domain in task.split("-"))
+    return source.labelled, target.train, target.measured

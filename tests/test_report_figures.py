@@ -1,0 +1,148 @@
+"""Laws of the plots: what is drawn of intervals, curves, checkpoints and the confidence of pseudo-labels."""
+
+from pathlib import Path
+
+import fake_runs
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from dacs.labels import CITYSCAPES
+from dacs.layout import RunDir
+from dacs.methods import METHODS
+from dacs.reporting import calibration, curves, plots, tables
+from dacs.reporting.data import ReportData, list_runs
+from dacs.settings import Runs
+
+TASK = "gta5-cityscapes"
+SECTION = Runs(tasks=[TASK], methods=["source", "adabn", "dacs", "oracle"], seeds=[0, 1])
+
+
+def read(root: Path) -> ReportData:
+    return tables.read(list_runs(root / "runs", SECTION), root / "data/ready", 1, CITYSCAPES)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    fake_runs.project(folder, SECTION, images=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> ReportData:
+    return read(root)
+
+
+def lines(axes: Axes, method: str, style: str = "-") -> list[tuple[list[float], list[float]]]:
+    """The points of the lines of a method."""
+    of_method = [line for line in axes.lines if line.get_color() == METHODS[method].color]
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in of_method if line.get_linestyle() == style]
+
+
+def test_scores_are_drawn_with_their_intervals_and_seeds(data: ReportData) -> None:
+    (plot,) = plots.miou(data)
+    axes, found = plot.figure.axes[0], data.intervals(TASK)
+    for row, name in enumerate(SECTION.methods):
+        drawn = [xs for xs, ys in lines(axes, name) if set(ys) == {row} and len(xs) == 2]
+        assert found.loc[name, ["miou_low", "miou_high"]].tolist() in drawn
+        seeds = data.scores(TASK).query("method == @name")["miou"]
+        assert [seeds.min(), seeds.max()] in drawn
+        left, right = axes.get_xlim()
+        assert left < found.loc[name, "miou_low"] < found.loc[name, "miou_high"] < right
+    assert plot.caption == "Thin line: 95 % interval."
+
+
+def test_curves_are_of_logs_and_of_the_states_that_were_kept(data: ReportData) -> None:
+    (plot,) = curves.curves(data)
+    axes = {each.get_title(): each for each in plot.figure.axes}
+    assert list(axes) == [each.title for each in curves.TRAINING]
+    states = data.table("checkpoints", TASK).query("method == 'dacs'").groupby("step")
+    miou = axes["mIoU of the student on the measured images, %"]
+    assert lines(miou, "dacs") == [([300, 600, 900, 1200], states["student"].mean().tolist())]
+    assert lines(miou, "dacs", "--") == [([300, 600, 900, 1200], states["teacher"].mean().tolist())]
+    assert lines(miou, "source", "--") == []
+    assert lines(miou, "adabn") == []  # it has no steps
+    accuracy = axes["accuracy of the pseudo-labels, %"]
+    assert lines(accuracy, "dacs") == [([300, 600, 900, 1200], [60, 65, 70, 75])]
+    assert lines(accuracy, "dacs", "--") == [([300, 600, 900, 1200], [70, 75, 80, 85])]
+    assert len(lines(axes["loss on labelled images"], "dacs")[0][0]) == 50
+    assert plot.caption == "DACS, last step: 75 % of the pseudo-labels are correct, of the confident ones 85 %."
+
+
+def test_the_confidence_is_drawn_over_the_steps(data: ReportData) -> None:
+    (plot,) = curves.confidence(data)
+    shares, errors = plot.figure.axes
+    assert lines(shares, "dacs") == [([300, 600, 900, 1200], [40, 41, 42, 43])]
+    assert lines(errors, "source") == [([300, 600, 900, 1200], [12, 11, 10, 9])]
+    for axes in (shares, errors):
+        low, high = axes.get_ylim()
+        assert low == 0
+        assert high > max(max(ys) for _, ys in lines(axes, "dacs"))
+
+
+def test_reliability_is_that_of_the_last_state_and_bins_weigh_as_many_pixels_as_they_have(data: ReportData) -> None:
+    (plot,) = calibration.reliability(data)
+    axes = plot.figure.axes[0]
+    assert lines(axes, "dacs") == [([10 * i + 5 for i in range(1, 10)], [9 * i for i in range(1, 10)])]
+    assert len(lines(axes, "adabn")) == 1
+    assert "DACS 9.0" in plot.caption
+    assert "AdaBN 12.0" in plot.caption
+    bins = pd.DataFrame({"low": [0, 0, 10], "pixels": [1, 3, 5], "confidence": [2.0, 6, 15], "accuracy": [0.0, 8, 20]})
+    assert calibration.binned(bins).to_numpy().tolist() == [[5, 6], [15, 20]]
+
+
+def test_confident_labels_are_beside_the_ground_truth(data: ReportData) -> None:
+    (plot,) = calibration.confident(data)
+    axes = plot.figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == list(CITYSCAPES.names[::-1])  # the most frequent one on top
+    last = data.table("confident", TASK).query("method == 'dacs' and step == 1200")
+    shares = last.groupby("class").mean(numeric_only=True)
+    (truth, given) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert list(truth.get_xdata())[:5] == shares["truth_share"][names[:5]].tolist()
+    assert list(given.get_xdata())[1:] == shares["confident_share"][names[1:]].tolist()
+    assert min(given.get_xdata()) == calibration.LEAST
+    assert [text.get_text() for text in axes.texts][9] == "× 1.00"
+
+
+def test_checkpoints_are_marked_and_the_caption_says_what_each_choice_costs(data: ReportData) -> None:
+    (plot,) = curves.checkpoints(data)
+    axes = plot.figure.axes[0]
+    first = data.table("checkpoints", TASK).query("method == 'dacs' and seed == 0").set_index("step")["student"]
+    marks = {
+        line.get_marker(): line
+        for line in axes.lines
+        if line.get_color() == METHODS["dacs"].color and len(line.get_xdata()) == 1
+    }
+    found = {marker: (line.get_xdata()[0], line.get_ydata()[0]) for marker, line in marks.items()}
+    assert found == {"D": (600, first[600]), "*": (600, first[600]), "o": (1200, first[1200])}
+    assert plot.caption == (
+        "Points of mIoU below the best state, mean of 6 runs: last 1.5, agreement 5.0, entropy 1.0, information"
+        " (chosen) 0.0."
+    )
+
+
+def test_without_ground_truth_only_what_needs_none_is_drawn(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    fake_runs.remove_labels(tmp_path, "cityscapes")
+    found = read(tmp_path)
+    assert [*calibration.reliability(found), *calibration.confident(found), *curves.checkpoints(found)] == []
+    (losses,), (shares,) = curves.curves(found), curves.confidence(found)
+    assert [len(losses.figure.axes), len(shares.figure.axes), losses.caption] == [3, 1, ""]
+
+
+def test_runs_of_a_single_state_have_points_and_no_choice(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    for folder in map(RunDir, tmp_path.glob("runs/*/*/*")):
+        path = folder.evaluation.checkpoints
+        pd.read_csv(path)[-1:].to_csv(path, index=False)
+        metrics = folder.evaluation.metrics
+        text = metrics.read_text()
+        metrics.write_text(text[: text.index('"choice"')] + '"choice": null\n}\n')
+    found = read(tmp_path)
+    assert found.tables["choice"].empty
+    assert list(curves.checkpoints(found)) == []
+    (plot,) = curves.confidence(found)
+    assert np.shape(lines(plot.figure.axes[0], "dacs")) == (1, 2, 1)
