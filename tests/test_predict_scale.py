@@ -59,7 +59,7 @@ def domain_of(raw: Path, out: Path, resample: str = "bicubic") -> PreparedDomain
 def run_for(target: PreparedDomain, path: Path, network: str = "small", **frames: Any) -> RunDir:
     """A finished run for a target, with untrained weights."""
     run = tiny.finished_run(path, network)
-    write_json(run.spec, {**read_json(run.spec), "frames": {**describe_scale(target), **frames}})
+    write_json(run.spec, {**read_json(run.spec), "frames": {**describe_scale(target.train), **frames}})
     return run
 
 
@@ -93,7 +93,7 @@ def test_a_run_keeps_the_scale_of_its_target_beside_its_key(raw: Path, tmp_path:
     frames = read_json(tmp_path / "out/settings.json")["frames"]
     assert frames == {"size": [36, 72], "proportions": [2.0], "resample": "bicubic"}
     assert scale_of(RunDir(tmp_path / "out")) == Scale((36, 72), (2.0,), "bicubic")
-    assert describe_scale(domain_of(raw, tmp_path))["proportions"] == [1.67]
+    assert describe_scale(domain_of(raw, tmp_path).train)["proportions"] == [1.67]
 
 
 @pytest.mark.parametrize(
