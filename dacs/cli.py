@@ -96,7 +96,7 @@ def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -
 
     make(_job(settings, FiguresJob), runs, ready, out)
     made = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
-    write_record(out / "tables" / RECORD, [out / "metrics.json", *made], settings)
+    write_record(out / "figures" / RECORD, [out / "metrics.json", *made], settings)
 
 
 def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -104,7 +104,7 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs")) 
     from dacs.reporting.page import write
 
     write(_job(settings, ReportJob), reports, runs, out)
-    write_record(reports / "tables" / f"page.{RECORD}", [out], settings)
+    write_record(reports / "figures" / f"page.{RECORD}", [out], settings)
 
 
 def predict(

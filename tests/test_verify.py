@@ -94,10 +94,11 @@ def test_no_run_starts_from_damaged_weights() -> None:
 
 def test_an_edited_table_and_a_lost_figure_are_named() -> None:
     (REPORTS / "tables").mkdir(parents=True)
+    (REPORTS / "figures").mkdir()
     table, metrics = REPORTS / "tables/summary.csv", REPORTS / "metrics.json"
     table.write_text("method,miou\ndacs,44.9\n")
     metrics.write_text("{}")
-    write_record(REPORTS / "tables/record.json", [table, metrics], Path("settings/abc.json"))
+    write_record(REPORTS / "figures/record.json", [table, metrics], Path("settings/abc.json"))
     assert not list(damages(RUNS, REPORTS))
     table.write_text("method,miou\ndacs,99.9\n")
     metrics.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from dacs.config import load
+from dacs.datasets.decode import listing
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
 from dacs.jobs import (
@@ -233,7 +234,7 @@ def set_damaged_aside():
     found = list(damages(Path("runs"), Path("reports")))
     if found:
         kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
-        print("".join(f"{damage}; made again, {kept}\n" for damage in found), end="", file=sys.stderr)
+        print(listing(f"Not as recorded, {kept} and made again", map(str, found)), file=sys.stderr)
         if not workflow.dryrun:
             set_aside(found)
 

@@ -9,7 +9,6 @@ rule figures:
         data=prepared_files(),
     output:
         metrics="reports/metrics.json",
-        record="reports/tables/record.json",
         tables=report(
             expand("reports/tables/{table}.csv", table=TABLES),
             caption="../report/table.rst",
@@ -56,7 +55,6 @@ rule report:
             caption="../report/page.rst",
             category="Page",
         ),
-        record="reports/tables/page.record.json",
     log:
         "logs/report.log",
     benchmark:
