@@ -1,5 +1,6 @@
 """A folder in which only one process works at a time; the lock ends with its process, however that ends."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +16,20 @@ def working_alone(folder: Path, other: str, *, wait: bool = False) -> Iterator[N
 
     What is locked is a hidden file beside the folder, which stays.
 
-    Raises RunFailed where another process holds it, unless `wait`, and for an OSError while it is held.
+    Where another process holds it, `wait` prints so and waits; otherwise RunFailed is raised, as for an OSError while
+    the folder is held.
     """
     created, place = not folder.exists(), folder.resolve()
-    lock = FileLock(place.parent / f".{place.name}.lock", blocking=wait)
+    lock = FileLock(place.parent / f".{place.name}.lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
-            raise RunFailed(f"{folder}: {other} there.\nWait for it, or stop it first.") from None
+            if not wait:
+                raise RunFailed(f"{folder}: {other} there.\nWait for it, or stop it first.") from None
+            print(f"{folder}: {other} there; waiting for it.", file=sys.stderr, flush=True)
+            lock.acquire(blocking=True)
         except OSError:  # a network file system without locks; files are still whole or absent
             pass
         yield

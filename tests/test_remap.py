@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -396,8 +397,13 @@ def test_raw_data_are_never_written_to(out: str, tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
+def test_of_two_runs_in_one_folder_one_waits_for_the_other(tmp_path: Path) -> None:
     trees.write_tree("gta5", tmp_path / "raw")
-    with working_alone(tmp_path / "out", "another"), pytest.raises(RunFailed, match="another 'dacs remap'"):
-        prepare("gta5", tmp_path / "raw", tmp_path / "out")
-    prepare("gta5", tmp_path / "raw", tmp_path / "out")
+    with ThreadPoolExecutor() as pool:
+        with working_alone(tmp_path / "out", "another"):
+            waiting = pool.submit(prepare, "gta5", tmp_path / "raw", tmp_path / "out")
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+            assert not (tmp_path / "out/data_report.json").exists()
+        waiting.result(timeout=60)
+    assert (tmp_path / "out/data_report.json").exists()

@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -220,11 +223,25 @@ def test_a_run_interrupted_while_it_writes_its_results_is_made_whole(
     assert make("runs/two", short(ready)) == once
 
 
-def test_two_processes_on_one_run_are_refused(ready: Path) -> None:
-    with working_alone(STORE / key(ready), "a test is"), pytest.raises(RunFailed, match="another process") as caught:
+def test_of_two_processes_on_one_run_one_waits_for_the_other(
+    ready: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `kill -9` of Snakemake alone, whose jobs go on."""
+    held, seen = threading.Event(), list[list[str]]()
+
+    def hold() -> None:
+        with working_alone(STORE / key(ready), "a test is"):
+            held.set()
+            time.sleep(1)
+            seen.append([*trained])
+
+    with ThreadPoolExecutor() as pool:
+        holding = pool.submit(hold)
+        held.wait()
         make("runs/one", short(ready))
-    assert key(ready) in str(caught.value)
-    make("runs/one", short(ready))
+        holding.result()
+    assert (seen, trained) == ([[]], [key(ready)])
+    assert f"{STORE / key(ready)}: another process is working on this run there; waiting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("init", "given"), [("source", False), ("backbone", True)])

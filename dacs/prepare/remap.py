@@ -51,7 +51,7 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
         raise BadRequest(f"remap: of {out} and {raw.root} one is in the other.\nRaw data are only read: name another.")
     prepared = PreparedDomain(out)
     splits = [prepared.split(name) for name in raw.dataset.prepared_splits]
-    with working_alone(out, "another 'dacs remap' is at work"):
+    with working_alone(out, "another 'dacs remap' is at work", wait=True):
         for split in splits:
             for path in (prepared.data_report, split.index, split.stats, split.class_counts):
                 path.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def make_run(out: RunDir, run: Run) -> None:
     check(run)
     spec = spec_of(run)
     folder = RunDir(STORE / (key := spec["key"]))
-    with working_alone(folder.path, "another process is working on this run"):
+    with working_alone(folder.path, "another process is working on this run", wait=True):
         _set_damaged_aside(folder)
         if not folder.spec.exists():
             _check_data(run)

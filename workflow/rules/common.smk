@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
 from dacs.config import load
@@ -229,6 +230,27 @@ for domain in DOMAINS:
     remove_stale_marker(domain)
 
 
+# Held while this Snakemake lives, however it ends.
+ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
+
+
+def remove_stale_lock():
+    """Remove the lock of a Snakemake that was killed here; jobs of it that still run are waited for by their like."""
+    Path(".cache").mkdir(exist_ok=True)
+    try:
+        ALIVE.acquire()
+    except (Timeout, OSError):
+        return  # another Snakemake is alive, or the file system has no locks
+    locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
+    if locks and not workflow.dryrun:
+        print(
+            "An earlier Snakemake was killed in this folder; its lock is removed, and its work resumed.",
+            file=sys.stderr,
+        )
+        for path in locks:
+            path.unlink()
+
+
 def set_damaged_aside():
     """Move results aside that are not as they were recorded, so that they are made again; of a dry run, say so."""
     found = list(damages(Path("runs"), Path("reports")))
@@ -240,6 +262,7 @@ def set_damaged_aside():
 
 
 if workflow.is_main_process:
+    remove_stale_lock()
     set_damaged_aside()
 
 
