@@ -82,7 +82,7 @@ def adapt(
 
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:
-    """Count a run's predictions on labelled frames into confusion matrices."""
+    """Measure the networks of a run on the target, and choose one of its states without labels."""
     from dacs.evaluation.evaluate import evaluate_run
 
     splits = PreparedSplit(index), PreparedSplit(train)

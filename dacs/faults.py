@@ -121,10 +121,10 @@ def _faults_of_domains(params: Params) -> Iterator[str]:
             if IGNORED in names and len(names) > 1:
                 yield f"{key}.classes.{raw} names {IGNORED} beside a class; give one of them."
             for wrong in names[1:]:
-                if [wrong] in custom.classes.values():
+                for other in (each for each in custom.classes.values() if wrong in each and each[0] != names[0]):
                     yield (
-                        f"{key}.classes.{raw} covers '{wrong}' together with '{names[0]}', but another id is '{wrong}'"
-                        " alone.\nMap both to the same classes, or the other one to ignore."
+                        f"{key}.classes.{raw} counts '{wrong}' as '{names[0]}', but another id counts it as"
+                        f" '{other[0]}'.\nMap both to the same classes, or the other one to ignore."
                     )
 
 

@@ -23,7 +23,7 @@ class EvaluationDir:
 
     path: Path
     confusion = Entry("confusion.json")  # confusion matrices by network
-    metrics = Entry("metrics.json")  # scores by network, and what was measured
+    metrics = Entry("metrics.json")  # scores by network and by protocol, and which state was chosen
     counts = Entry("counts.npz")  # confusion counts of each frame by protocol
     checkpoints = Entry("checkpoints.csv")  # scores and label-free criteria of each state that was kept
     calibration = Entry("calibration.csv")  # accuracy of the pseudo-labels by their confidence

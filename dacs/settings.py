@@ -58,7 +58,7 @@ class Labels(Section):
     base: Literal["cityscapes"] | None = None  # whose 19 classes come first
     # A table in params.yaml; pairs in the files of jobs, whose keys are sorted, while the order of classes matters.
     classes: Annotated[ClassTable | ClassPairs, Discriminator(lambda given: type(given).__name__)] = {}
-    groups: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Annotated[list[str], Field(min_length=1)]] = {}
+    groups: dict[Name, Annotated[list[str], Field(min_length=1), Distinct]] = {}
 
     @model_validator(mode="after")
     def _check(self) -> "Labels":
@@ -79,6 +79,8 @@ class Labels(Section):
                 reason = "is that of ignored pixels" if each.color == (0, 0, 0) else "is that of another class too"
                 raise ValueError(f"classes.{name}.color {list(each.color)} {reason}; choose another")
         for group, members in self.groups.items():
+            if group.endswith("std"):
+                raise ValueError(f"groups.{group}: names that end in std are those of deviations; choose another")
             for name in members:
                 if name not in names:
                     raise ValueError(f"groups.{group} names '{name}'; {nearest(name, names)}")

@@ -72,20 +72,23 @@ def set_aside(found: Iterable[Damage]) -> None:
     for damage in found:
         for path in {damage.path, damage.marker}:
             if path.is_file():
-                place = ASIDE / path
+                place = ASIDE.joinpath(*(part for part in path.parts if part not in (path.anchor, "..")))
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, place)
 
 
 def _damages_of_split(split: PreparedSplit) -> Iterator[Damage]:
-    """Images and labels, whose digest stats.json has; not the labels at full size."""
+    """Images and labels, and labels at full size, whose digests stats.json has."""
     try:
+        stats = read_json(split.stats)
         with split.index.open(newline="") as stream:
-            rows = [[row[kind] for kind in ("image", "label") if kind in row] for row in csv.DictReader(stream)]
-        pairs = sorted([name, digest(split.path / name)] for row in rows for name in row)
-        found = hashlib.sha256(canonical(pairs).encode()).hexdigest()
-        if found != read_json(split.stats)["sha256"]:
-            yield Damage(split.path, "a frame was changed since it was prepared", split.stats)
+            rows = list(csv.DictReader(stream))
+        for key, kinds in (("sha256", ("image", "label")), ("sha256_full", ("full",))):
+            names = [row[kind] for row in rows for kind in kinds if kind in row]
+            pairs = sorted([name, digest(split.path / name)] for name in names)
+            if names and hashlib.sha256(canonical(pairs).encode()).hexdigest() != stats[key]:
+                yield Damage(split.path, "a frame was changed since it was prepared", split.stats)
+                return
     except (OSError, RunFailed, KeyError, TypeError) as error:
         yield Damage(split.path, f"frames are missing or cannot be read ({error})", split.stats)
 

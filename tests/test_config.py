@@ -530,7 +530,7 @@ def test_the_classes_of_a_custom_domain_are_those_of_the_label_set() -> None:
     load(with_classes({0: ["drivable", "other"]}))
     for classes, said in (
         ({0: "road"}, "domains.drone.classes.0 names 'road'; "),
-        ({0: ["drivable", "other"], 1: "other"}, "covers 'other' together with 'drivable', but another id is 'other'"),
+        ({0: ["drivable", "other"], 1: "other"}, "counts 'other' as 'drivable', but another id counts it as 'other'"),
         ({0: ["drivable", "ignore"]}, "names ignore beside a class"),
         ({0: []}, "domains.drone.classes.0 is []; the name of a class, or a list of names, was expected"),
         ({70000: "other"}, "'70000' is too high; ids are 0 to 65535"),

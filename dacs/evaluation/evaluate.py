@@ -1,6 +1,7 @@
 """The networks of a run on the target: counts and scores by protocol, pseudo-labels, and the choice of a checkpoint."""
 
 import copy
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +65,7 @@ def evaluate_run(
         states[step].counts.update(evaluation.recalibrate(step, states[step].counts))
     pictures = evaluation.pictures()
     write(out, data, scoring, states, checkpoints, chosen)
+    shutil.rmtree(out.predictions, ignore_errors=True)  # of an earlier evaluation of more frames
     for name, picture in pictures.items():
         write_bytes(out.predictions / f"{name}.png", picture)
 

@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A value in points of mIoU and the interval that holds it with a probability of 95 %."""
+    """A value in points of mIoU and its 95 % interval."""
 
     value: float
     low: float
@@ -45,13 +45,14 @@ class Bootstrap:
             raise ValueError(f"counts of one number of frames were expected, found {sorted(frames)}")
         generator = np.random.default_rng(seed)
         number = frames.pop()
-        weights = generator.multinomial(number, np.full(number, 1 / number), size=resamples)
+        weights = generator.multinomial(number, np.full(number, 1 / number), size=resamples).astype(float)
         self._measured: dict[str, float] = {}
         self._resampled: dict[str, np.ndarray] = {}
         drawn: dict[int, np.ndarray] = {}  # by the number of seeds: those of each resample, shared by all methods
         for method, of_seeds in counts.items():
-            whole = np.array([_miou(each.sum(0)[None], classes)[0] for each in of_seeds])
-            each = np.stack([_miou(_weighted(weights, of_seed), classes) for of_seed in of_seeds])
+            parts = [_parts(of_seed) for of_seed in of_seeds]
+            whole = np.array([_miou(of_seed.sum(0)[None], classes)[0] for of_seed in parts])
+            each = np.stack([_miou(np.tensordot(weights, of_seed, 1), classes) for of_seed in parts])
             chosen = drawn.setdefault(len(each), generator.integers(len(each), size=(len(each), resamples)))
             self._measured[method] = float(whole.mean())
             self._resampled[method] = np.take_along_axis(each, chosen, 0).mean(0)
@@ -66,21 +67,16 @@ class Bootstrap:
         return _interval(value, self._resampled[method] - self._resampled[other])
 
 
-def _weighted(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums of the frames' matrices, each frame as often as it was drawn: of shape (resamples, n, n)."""
-    flat = counts.reshape(len(counts), -1)
-    used = flat.any(0)  # most cells of a confusion matrix are empty
-    sums = np.zeros((len(weights), flat.shape[1]))
-    sums[:, used] = weights.astype(float) @ flat[:, used].astype(float)
-    return sums.reshape(len(weights), *counts.shape[1:])
+def _parts(counts: np.ndarray) -> np.ndarray:
+    """Hits, pixels of the ground truth and predicted pixels of each frame and class: of shape (frames, 3, n)."""
+    return np.stack([np.diagonal(counts, axis1=1, axis2=2), counts.sum(2), counts.sum(1)], 1).astype(float)
 
 
-def _miou(matrices: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """mIoU of each matrix in percent; a class that is in no pixel of a resample is left out of its mean."""
-    hits = np.diagonal(matrices, axis1=1, axis2=2)
-    union = matrices.sum(1) + matrices.sum(2) - hits
-    iou = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=matrices.sum(2) > 0)
-    return np.asarray(100 * np.nanmean(iou[:, list(classes)], axis=1))
+def _miou(sums: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """mIoU of each in percent; a class that is in no pixel of a resample is left out of its mean."""
+    hits, truth, predicted = np.moveaxis(sums[..., list(classes)], 1, 0)
+    iou = np.divide(hits, truth + predicted - hits, out=np.full(hits.shape, np.nan), where=truth > 0)
+    return np.asarray(100 * np.nanmean(iou, axis=1))
 
 
 def _interval(value: float, resampled: np.ndarray) -> Interval:

@@ -168,6 +168,7 @@ def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bo
     rows = [[os.path.relpath(file, split.path) for file in files[kept]] for files in tally.files]
     made = [note["made"] for note in tally.notes]
     digests = [pair for row, each in zip(rows, made, strict=True) for pair in zip(row[:2], each, strict=False)]
+    full = [pair for row, each in zip(rows, made, strict=True) for pair in zip(row[2:], each[2:], strict=False)]
     stats = {
         "domain": job.domain,
         "split": split.path.name,
@@ -176,6 +177,7 @@ def _write_split(job: RemapJob, split: PreparedSplit, tally: Tally, labelled: bo
         "proportions": proportions,
         "resample": job.resample,
         "sha256": sha256(canonical(sorted(digests)).encode()),
+        **({"sha256_full": sha256(canonical(sorted(full)).encode())} if full else {}),
         **statistics(tally, labelled),
     }
     if labelled:

@@ -31,7 +31,7 @@ TRAINING = (
     Curve("curves", "loss_source", "loss on labelled images", bottom=0),
     Curve("curves", "loss_mixed", "loss on mixed images", bottom=0),
     Curve("curves", "lambda", "λ, the weight of the mixed loss"),
-    Curve("checkpoints", "student", "mIoU of the student on the measured images, %", "teacher", "teacher"),
+    Curve("checkpoints", "student", "mIoU of the student over all classes, %", "teacher", "teacher"),
     Curve("checkpoints", "pseudo_accuracy", "accuracy of the pseudo-labels, %", "confident_accuracy", "confident"),
 )
 CALIBRATION = (
@@ -66,7 +66,7 @@ def checkpoints(data: ReportData) -> Iterator[Plot]:
     for task in data.measured:
         table, choice = _trained(data.table("checkpoints", task)), data.table("choice", task)
         if not choice.empty:
-            figure, (axes,) = subplots(2.7, f"{task_title(task)}: mIoU of the student, %")
+            figure, (axes,) = subplots(2.7, f"{task_title(task)}: mIoU of the student over all classes, %")
             ends = []
             for name, states in table[table["seed"] == table["seed"].iloc[0]].groupby("method", sort=False):
                 row = METHODS[str(name)]
@@ -88,7 +88,7 @@ def regrets(choice: pd.DataFrame) -> str:
     used = choice.loc[choice["used"], "criterion"].iloc[0]
     runs = len(choice) // len(means)
     each = [f"{name}{' (chosen)' * (name == used)} {number(value)}" for name, value in means.items()]
-    return f"Points of mIoU below the best state, mean of {runs} runs: {', '.join(each)}."
+    return f"Points of mIoU over all classes below the best state, mean of {runs} runs: {', '.join(each)}."
 
 
 def _plots(data: ReportData, task: str, every: Sequence[Curve], caption: str = "") -> Iterator[Plot]:

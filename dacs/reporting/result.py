@@ -86,7 +86,8 @@ def _flat_scores(name: str, found: Any) -> dict[str, float]:
     plain = {key: value for key, value in found.items() if key not in ("protocols", "choice")}
     scores = {key: value for key, value in _flat(plain).items() if ".iou." not in key}
     for row in found.get("protocols", []):
-        if (row["checkpoint"], row["network"]) not in (("last", "student"), ("last", "teacher")):
+        is_main = row["checkpoint"] == "last" and row["labels"] == found["labels"]
+        if not (is_main and row["network"] in ("student", "teacher")):
             first = next(key for key in row if key.startswith("miou"))
             scores["/".join([row["checkpoint"], row["network"], row["size"]]) + f".{first}"] = row[first]
     numbers = {key: value for key, value in scores.items() if isinstance(value, int | float)}

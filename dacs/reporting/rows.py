@@ -109,6 +109,11 @@ def with_gain(summary: pd.DataFrame) -> pd.DataFrame:
     return numbers.assign(gain=numbers["headline"] - numbers["headline"].get(baseline, np.nan))
 
 
+def with_single_states(rows: pd.DataFrame, main: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a protocol; of methods with a single state, of which nothing is chosen, those of the main numbers."""
+    return pd.concat([rows, main[~main["method"].isin(rows["method"])]])
+
+
 def pixels_of(size: Any) -> str:
     """The size of the ground truth as it is shown, width × height; empty where there is none.
 
@@ -135,8 +140,10 @@ def protocol_rows(of_task: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
             "id": protocol.key,
             "title": f"{protocol.title}{' (as the authors of DACS)' if protocol == main.authors else ''}",
             "caption": f"{protocol.title} ({pixels_of(sizes[protocol]).partition(' ')[2]})",
-            "scores": with_gain(found[protocol].set_index("method")).to_dict("index"),
-            "iou": by_method(iou[protocol]),
+            "scores": with_gain(
+                with_single_states(found[protocol], found[main]).set_index("method").loc[[*found[main]["method"]]]
+            ).to_dict("index"),
+            "iou": by_method(with_single_states(iou[protocol], iou[main])),
         }
         for protocol in main.shown
         if protocol in iou

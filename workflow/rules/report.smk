@@ -5,7 +5,7 @@ rule figures:
     input:
         runs=each(rules.evaluate.input.run, METHODS),
         metrics=each(rules.evaluate.output.metrics, METHODS),
-        states=each([rules.evaluate.output[name] for name in ("checkpoints", "calibration", "confident")], METHODS),
+        records=each(rules.evaluate.output.record, METHODS),
         data=prepared_files(),
     output:
         metrics="reports/metrics.json",
