@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo photos test lint torture test-slurm clean
+.PHONY: demo photos page test lint torture test-slurm clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
@@ -13,6 +13,10 @@ photos: $(READY)  ## the same with real photographs as target: CamVid, 182 MB, o
 	snakemake --cores all --rerun-incomplete all --config scale=photos
 	@cp reports/index.html reports/photos.html
 	@echo "Done. Open $(CURDIR)/reports/photos.html in a browser."
+
+page: $(READY)  ## the page with commit, changed parameters, machine and times of jobs, to be sent to others
+	snakemake --cores 1 --forcerun page -- page
+	@echo "Done: $(CURDIR)/reports/page.html"
 
 test: lint  ## lint, types, contracts, and all tests but the slow ones
 	pytest -m "not slow and not slurm"

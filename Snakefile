@@ -26,6 +26,7 @@ localrules:
     all,
     figures,
     report,
+    page,
 
 
 # Every durable file and not just the last ones: after a job has failed, Snakemake looks only at what is named here, and

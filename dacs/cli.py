@@ -82,7 +82,7 @@ def adapt(
 
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:
-    """Measure the networks of a run on the target, and choose one of its states without labels."""
+    """Measure the networks of a run on frames of the target."""
     from dacs.evaluation.evaluate import evaluate_run
 
     splits = PreparedSplit(index), PreparedSplit(train)
@@ -99,11 +99,16 @@ def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -
     write_record(out / "figures" / RECORD, [out / "metrics.json", *made], settings)
 
 
-def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs")) -> None:
+def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), provenance: bool = False) -> None:
     """Write the page."""
-    from dacs.reporting.page import write
+    from dacs.reporting import page
+    from dacs.reporting.provenance import provenance as of_project
 
-    write(_job(settings, ReportJob), reports, runs, out)
+    job = _job(settings, ReportJob)
+    if provenance:
+        page.write(job, reports, runs, out, of_project(Path()))
+        return
+    page.write(job, reports, runs, out)
     write_record(reports / "figures" / f"page.{RECORD}", [out], settings)
 
 
@@ -234,6 +239,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "classes": {"metavar": "NAMES", "help": "of the run, such as road,sidewalk; others become 255; left out: all"},
     "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
     "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
+    "provenance": {"action": "store_true", "help": "with commit, changed parameters, machine and time of each job"},
     "remake": {"action": "store_true", "help": "set aside what is damaged, so that the pipeline makes it again"},
     "first": {"help": "run folder, metrics.json, reports folder, or Git revision"},
     "second": {"help": "the same"},

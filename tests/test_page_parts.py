@@ -15,16 +15,17 @@ from PIL import Image
 from dacs.files import read_json, write_json
 from dacs.labels import CITYSCAPES, IGNORE
 from dacs.layout import RunDir
-from dacs.reporting import figures, page, pictures, provenance, style
+from dacs.reporting import figures, page, pictures, style
 from dacs.reporting.data import list_runs
+from dacs.reporting.provenance import provenance
 from dacs.settings import Figures, FiguresJob, Report, ReportJob, Runs
 
 SECTION = Runs(tasks=["gta5-cityscapes"], methods=["source", "naive", "dacs", "oracle"], seeds=[0])
 
 
-def write(root: Path) -> str:
+def write(root: Path, made: dict[str, Any] | None = None) -> str:
     job, path = ReportJob(runs=SECTION, report=Report(title="A title"), scale="smoke"), root / "reports/index.html"
-    page.write(job, root / "reports", root / "runs", path)
+    page.write(job, root / "reports", root / "runs", path, made)
     return path.read_text()
 
 
@@ -146,15 +147,13 @@ def test_the_making_of_a_page_is_recorded_and_shown(root: Path, tmp_path: Path) 
     path = copy / "logs/benchmarks/train/gta5-source.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("s\th:m:s\tmax_rss\tcpu_time\n12.5\t0:00:12\t-\t11.25\n")
-    provenance.record(copy, copy / "reports")
-    found = read_json(copy / "reports/provenance.json")
-    assert found["parameters"] == {"a.b": ["1", "2"], "d": ["<x>", "left out"], "e": ["left out", "<y>"]}
+    found = provenance(copy)
+    assert found["parameters"] == {"a.b": ("1", "2"), "d": ("<x>", "left out"), "e": ("left out", "<y>")}
     assert found["jobs"] == [{"name": "train/gta5-source", "wall": 12.5, "cpu": 11.25, "memory": None}]
     assert found["dirty"]
-    after = write(copy)
+    after = write(copy, found)
     for shown in (found["commit"], "with uncommitted changes", "<code>a.b</code>", "&lt;x&gt;", "<td>12.5</td>"):
         assert shown in after
     assert "<x>" not in after
     shutil.rmtree(copy / ".git")
-    provenance.record(copy, copy / "reports")
-    assert "not in a Git repository" in write(copy)
+    assert "not in a Git repository" in write(copy, provenance(copy))

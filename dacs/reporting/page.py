@@ -67,10 +67,10 @@ RULES = {  # of choosing a checkpoint → title
 }
 
 
-def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
+def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, Any] | None = None) -> None:
     """Write the page to `out`, from `reports` as `figures.make` left it and the settings.json of the listed runs.
 
-    It also shows the digest of a requirements.lock beside `reports`, and `reports`/provenance.json, if they are there.
+    It also shows the digest of a requirements.lock beside `reports`, if there is one, and the provenance `made`.
     """
     figures = read_json(reports / "figures/index.json")
     tables = {name: read_table(reports / f"tables/{name}.csv") for name in (*TABLES, "data", "data_report")}
@@ -84,7 +84,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
     tasks = [task_rows(task, tables, labels) for task in job.runs.tasks]
     pairs = list(dict.fromkeys(task["pair"] for task in tasks if task["pair"]))
     steps = _steps({run.method: specs[run.folder.path.relative_to(runs).as_posix()]["settings"] for run in listed})
-    lock, recorded = reports.parent / "requirements.lock", reports / "provenance.json"
+    lock = reports.parent / "requirements.lock"
     page = (
         _environment(reports)
         .get_template("page.html.j2")
@@ -120,7 +120,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path) -> None:
             settings_of=" and ".join(described),
             runs=specs,
             lock=digest(lock) if lock.exists() else None,
-            provenance=read_json(recorded) if recorded.exists() else None,
+            provenance=made,
         )
     )
     write_text(out, page)

@@ -1,6 +1,6 @@
 """What a page that is sent to others says of its making: commit, changed parameters, machine, and time of each job.
 
-It differs from run to run, so no rule writes it: a page without it has the same bytes each time. Torch-free.
+It differs from run to run, so the page of `all` is without it and has the same bytes each time. Torch-free.
 """
 
 import csv
@@ -13,15 +13,13 @@ from typing import Any
 
 import yaml
 
-from dacs.files import write_json
-
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "snakemake", "dvc")
 
 
-def record(root: Path, reports: Path) -> None:
-    """Write `reports`/provenance.json, which `page.write` shows, about the project in `root`."""
+def provenance(root: Path) -> dict[str, Any]:
+    """What is known of the project in `root`, as `page.write` shows it."""
     commit = _git(root, "rev-parse", "HEAD")
-    found = {
+    return {
         "commit": commit and commit.strip(),
         "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
         "machine": f"{_processor()}, {platform.system()} {platform.machine()}",
@@ -32,7 +30,6 @@ def record(root: Path, reports: Path) -> None:
         "parameters": changed(_git(root, "show", "HEAD:./params.yaml"), root / "params.yaml"),
         "jobs": list(jobs(root / "logs/benchmarks")),
     }
-    write_json(reports / "provenance.json", found)
 
 
 def changed(committed: str | None, params: Path) -> dict[str, tuple[str, str]]:

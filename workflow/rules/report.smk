@@ -66,8 +66,25 @@ rule report:
     params:
         settings=settings("report"),
         code=code_digest("dacs.reporting.page:write", *MODULES.values()),
+        option="",
     message:
         "Writing the page"
     shell:
         "python -m dacs report --settings {params.settings} --runs runs --reports reports"
-        " --out {output.page} > {log} 2>&1"
+        " --out {output.page} {params.option} > {log} 2>&1"
+
+
+# To be sent to others: with commit, machine and times, which differ from run to run; not a part of `all`.
+use rule report as page with:
+    output:
+        page="reports/page.html",
+    log:
+        "logs/page.log",
+    benchmark:
+        "logs/benchmarks/page.tsv"
+    params:
+        settings=settings("report"),
+        code=code_digest("dacs.reporting.page:write", *MODULES.values()),
+        option="--provenance",
+    message:
+        "Writing the page with its provenance"
