@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from dacs.config import load
 from dacs.jobs import run_settings
-from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.layout import PreparedSplit
 from dacs.loading.stream import Batch
 from dacs.methods import METHODS, adapting
 from dacs.models.device import Precision, device_for, set_numerics
@@ -105,7 +105,7 @@ def initial(settings: RunSettings, variant: Variant, device: torch.device, metho
     """A run from random weights, and its state before the first step."""
     loop = settings.loop.model_copy(update=variant._asdict())
     settings = settings.model_copy(update={"loop": loop})
-    nowhere = PreparedSplit(Path("none")), PreparedDomain(Path("none"))  # no data is read
+    nowhere = PreparedSplit(Path("none")), PreparedSplit(Path("none"))  # no data is read
     run = Run(method, 0, without_weights(settings), *nowhere)
     state = initial_state(run, device, resumed=True)
     for term in state.terms:

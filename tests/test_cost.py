@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dacs.config import load
 from dacs.jobs import run_settings
-from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.layout import PreparedSplit
 from dacs.loading.stream import Batch
 from dacs.methods import METHODS
 from dacs.models.build import build
@@ -106,7 +106,7 @@ def test_a_backward_costs_as_much_as_two_forwards(method: str) -> None:
 def measured(method: str, settings: RunSettings) -> tuple[int, int]:
     """Operations of a step, and the largest memory of a term, on the CPU; gradients are there before."""
     device, loop = torch.device("cpu"), settings.loop
-    run = Run(method, 0, settings, PreparedSplit(NOWHERE), PreparedDomain(NOWHERE))
+    run = Run(method, 0, settings, PreparedSplit(NOWHERE), PreparedSplit(NOWHERE))
     state = initial_state(run, device, resumed=True)
     source, target = torch.rand(2, loop.batch, 3, *loop.crop)
     source, target = source.clone(), target.clone()

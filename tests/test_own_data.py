@@ -86,7 +86,7 @@ def test_predictions_are_in_the_classes_of_the_run(two: Pipeline) -> None:
 
 @pytest.fixture(scope="module")
 def twenty(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """Example 4: the 19 and parking, in the frames of the built-in world."""
+    """Example 4: the 19 and rail track, in the frames of the built-in world."""
     folder = tmp_path_factory.mktemp("twenty")
     pipeline = project(folder / "project", example("example-4", folder))
     pipeline.run(*SNAKEMAKE)
@@ -98,7 +98,7 @@ def test_the_19_and_one_keep_their_means_and_get_one_more(twenty: Pipeline) -> N
     assert [name for name in metrics["student"] if name.startswith("miou")] == [
         "miou20", "miou19", "miou16", "miou13", "miou_flat",
     ]  # fmt: skip
-    assert list(metrics["student"]["iou"])[19:] == ["parking"]
+    assert list(metrics["student"]["iou"])[19:] == ["rail track"]
     assert "mIoU20" in words(twenty)
     ready = twenty.folder / "data/ready/gta5/train"
     pixels = sum((np.array(Image.open(path)) == 19).sum() for path in (ready / "labels").glob("*.png"))

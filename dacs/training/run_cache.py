@@ -112,15 +112,15 @@ def check(run: Run) -> None:
             f" was {'not ' * wants_init}given.\n"
             "Give the folder of the source-only run with --init for AdaBN, and when adapt.init is 'source'."
         )
-    if run.init is not None and (damaged := next(damages_of(run.init.spec), None)):
-        raise RunFailed(
-            f"{damaged}, so no run can start from {run.init.path}.\n"
-            "Run 'dacs verify --remake', then make the source-only run again."
-        )
     if run.init is not None and labels_of(run.init).names != settings.label_set.names:
         raise BadRequest(
             f"{run.init.path}: its classes are not those of the settings, so no run can start from its weights.\n"
             "Give the source-only run that was trained with these labels."
+        )
+    if run.init is not None and (damaged := next(damages_of(run.init.spec), None)):
+        raise RunFailed(
+            f"{damaged}, so no run can start from {run.init.path}.\n"
+            "Run 'dacs verify --remake', then make the source-only run again."
         )
 
 
