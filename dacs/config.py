@@ -28,7 +28,7 @@ def load(source: Path | dict[str, Any]) -> Params:
     recipe at every scale. Raises BadRequest naming the key, what was found there, what was expected and the nearest
     valid name.
     """
-    text = json.dumps(_read(source) if isinstance(source, Path) else source, default=str)
+    text = json.dumps(read_file(source) if isinstance(source, Path) else source, default=str)
     content = json.loads(text, object_pairs_hook=_once)
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
@@ -92,7 +92,8 @@ def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, An
     return sections
 
 
-def _read(path: Path) -> Any:
+def read_file(path: Path) -> Any:
+    """The content of a YAML file. Raises BadRequest where it is none, or where it gives a key twice."""
     try:
         return yaml.load(path.read_text(), _Loader)
     except FileNotFoundError as error:
@@ -105,8 +106,14 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, of which YAML keeps the last: `1` and `01` are one number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value if not key.tag.endswith(":merge")]
-        _check_once([self.construct_object(key, deep=True) for key in keys])
+        nodes = [key for key, _ in node.value if not key.tag.endswith(":merge")]
+        keys = [self.construct_object(key, deep=True) for key in nodes]
+        _check_once(keys)
+        for key, written in zip(keys, nodes, strict=True):
+            if key is None or isinstance(key, bool):
+                raise BadRequest(
+                    f'params.yaml: YAML takes {written.value} for {key}.\nPut it in quotes: "{written.value}".'
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -207,7 +214,7 @@ def _keys(content: Any, detail: Any) -> list[str]:
         try:
             content = content[part]
         except (KeyError, IndexError, TypeError):
-            if detail["type"] != "missing":
+            if detail["type"] != "missing" or part in ("dict", "list"):
                 continue
         keys.append(str(part))
     return keys

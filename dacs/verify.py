@@ -6,6 +6,7 @@ page each have a record of their own, which their commands write last.
 
 import csv
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -45,7 +46,7 @@ def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Da
     for record in sorted([*runs.glob(f"*/*/seed*/evaluation/{RECORD}"), *reports.glob(f"figures/*{RECORD}")]):
         yield from damages_of(record)
     for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):
-        yield from _damages_of_split(PreparedSplit(stats.parent))
+        yield from damages_of_split(PreparedSplit(stats.parent))
 
 
 def damages_of(record: Path) -> Iterator[Damage]:
@@ -77,14 +78,19 @@ def set_aside(found: Iterable[Damage]) -> None:
                 shutil.move(path, place)
 
 
-def _damages_of_split(split: PreparedSplit) -> Iterator[Damage]:
-    """Images and labels, and labels at full size, whose digests stats.json has."""
+def damages_of_split(split: PreparedSplit, most: float = math.inf) -> Iterator[Damage]:
+    """What was changed of images, labels and labels at full size, whose digests stats.json has.
+
+    Of more than `most` bytes nothing is read.
+    """
     try:
         stats = read_json(split.stats)
         with split.index.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         for key, kinds in (("sha256", ("image", "label")), ("sha256_full", ("full",))):
             names = [row[kind] for row in rows for kind in kinds if kind in row]
+            if sum((split.path / name).stat().st_size for name in names) > most:
+                return
             pairs = sorted([name, digest(split.path / name)] for name in names)
             if names and hashlib.sha256(canonical(pairs).encode()).hexdigest() != stats[key]:
                 yield Damage(split.path, "a frame was changed since it was prepared", split.stats)

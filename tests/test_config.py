@@ -553,3 +553,13 @@ def test_what_a_source_cannot_teach_is_said_before_anything_runs() -> None:
     assert list(notes(load(tiny.changed("runs.tasks", ["gta5-cityscapes"], content)))) == [
         "gta5-cityscapes: cityscapes has no lane marking; means are over 19 of 20 classes."
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("no", "YAML takes no for False"), ("on", "YAML takes on for True"), ("null", "null for None")]
+)
+def test_words_that_yaml_takes_for_something_else_are_refused(key: str, said: str, tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text().replace("labels: cityscapes", f"labels: {{classes: {{{key}: {{}}}}}}")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(BadRequest, match=said):
+        load(tmp_path / "params.yaml")

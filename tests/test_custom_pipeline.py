@@ -101,7 +101,7 @@ def test_means_leave_out_what_the_target_does_not_have(custom: Pipeline) -> None
     absent = content(custom, "runs/fleet-cityscapes/dacs/seed0/evaluation/metrics.json")["without_pixels"]
     assert absent == ["train", "motorcycle"]  # said of the frames, so not again of the source
     untaught = LACKS.replace("train, motorcycle, ", "")
-    assert f"fleet does not have {untaught}: their IoU is included in the means" in text
+    assert f"fleet does not have {untaught}: included in the means, mostly with an IoU of 0" in text
     assert "No pixel of the measured images of Cityscapes is train, motorcycle: the means of all methods" in text
 
 
@@ -164,3 +164,11 @@ def test_what_is_wrong_stands_at_the_end_without_a_traceback(tmp_path: Path) -> 
     printed = pipeline.run(*command, fails=True)
     assert f"there is no folder {tmp_path}/nothing.\nCorrect the pattern, or add files." in printed
     assert "Traceback" not in printed
+
+
+def test_an_id_that_is_given_twice_is_refused_by_snakemake_too(tmp_path: Path) -> None:
+    """Its own reader of YAML keeps the last of two equal keys."""
+    pipeline = create(tmp_path / "project")
+    pipeline.edit("params.yaml", "seed: 0", "seed: 0\n  seed: 1")
+    printed = pipeline.run("snakemake", "-n", fails=True)
+    assert "'seed' is given twice in one section" in printed

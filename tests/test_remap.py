@@ -350,7 +350,7 @@ def other_size(path: Path) -> None:
     [
         (truncate, 0, "truncated", 1),
         (truncate, 1, "truncated", 2),
-        (unknown_id, 1, r"outside the table \(0..34\): 77", 1),
+        (unknown_id, 1, "not in the table: 77", 1),
         (other_size, 1, "is 47x32, its image .* 48x32", 2),
     ],
 )

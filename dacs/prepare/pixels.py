@@ -15,10 +15,10 @@ BANDS = 16  # horizontal bands of the statistics, top to bottom
 
 
 def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
-    """Train ids (uint8) of raw ids (uint8 or uint16). Raises ValueError naming the ids outside the table."""
+    """Train ids (uint8) of raw ids (uint8 or uint16). Raises ValueError naming the ids that are not in the table."""
     outside = sorted(set(np.flatnonzero(count_values(label)).tolist()) - table.keys())
     if outside:
-        raise ValueError(f"ids outside the table ({min(table)}..{max(table)}): {', '.join(map(str, outside))}")
+        raise ValueError(f"ids that are not in the table: {', '.join(map(str, outside))}")
     lookup = np.zeros(HIGHEST_ID + 1, np.uint8)
     lookup[list(table)] = list(table.values())
     return np.asarray(cv2.LUT(label, lookup[:256])) if label.dtype == np.uint8 else lookup[label]

@@ -85,7 +85,8 @@ def _prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int) -> dict[st
     if faults:
         raise RunFailed(
             listing(f"{raw.root}: {len(faults)} of {len(frame_jobs)} frames break the contract of the data", faults)
-            + "\nCorrect these frames or remove image and label, then run the same command: it resumes."
+            + "\nCorrect these frames, remove image and label, or add what the table of a custom domain lacks."
+            " Then run the same command: it resumes."
         )
     return tallies
 

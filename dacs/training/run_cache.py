@@ -34,9 +34,10 @@ from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
 from dacs.settings import Model, RunSettings
 from dacs.training.run import Run
-from dacs.verify import ASIDE, damages_of, set_aside
+from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
 
 STORE = Path(".cache/runs")
+CHECKED = 2**31  # bytes of prepared frames up to which their digest is compared before a training
 # Code that no result depends on, or whose values are in the key as data.
 NOT_DIGESTED = "dacs.errors", "dacs.fields", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress"
 
@@ -66,6 +67,11 @@ def _check_data(run: Run) -> None:
     """Raise RunFailed where labels were prepared for other classes; print those that training does not see."""
     labels = run.settings.label_set
     check_classes(run.source, labels)
+    for split in (run.source, run.target):
+        if damaged := next(damages_of_split(split, CHECKED), None):
+            raise RunFailed(
+                f"{damaged}.\nRun 'dacs verify --remake', then the same command: the frames are prepared again."
+            )
     if run.row.terms and (unseen := classes_without_pixels(run.source, labels)):
         shown = f"No frame of {run.source.path} shows {', '.join(unseen)}: the network cannot learn them."
         print(shown, file=sys.stderr, flush=True)
