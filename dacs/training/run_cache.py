@@ -67,7 +67,8 @@ def _check_data(run: Run) -> None:
     """Raise RunFailed where labels were prepared for other classes; print those that training does not see."""
     labels = run.settings.label_set
     check_classes(run.source, labels)
-    for split in (run.source, run.target):
+    read = [run.source, run.target] if run.row.adapts or run.row.recalibrates else [run.source]
+    for split in read:
         if damaged := next(damages_of_split(split, CHECKED), None):
             raise RunFailed(
                 f"{damaged}.\nRun 'dacs verify --remake', then the same command: the frames are prepared again."
