@@ -367,7 +367,7 @@ class RunSettings(Section):
 
     @property
     def label_set(self) -> LabelSet:
-        """The classes that the network tells apart."""
+        """The classes that the network distinguishes."""
         return label_set(self.labels)
 
     @property

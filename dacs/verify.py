@@ -62,12 +62,6 @@ def damages_of(record: Path) -> Iterator[Damage]:
             yield Damage(path, reason, record)
 
 
-def made_with(record: Path) -> str:
-    """The name of the settings that recorded results were made with; empty where the record does not tell."""
-    found = read_json(record) if record.exists() else {}
-    return str(found.get("settings", "")) if isinstance(found, dict) else ""
-
-
 def set_aside(found: Iterable[Damage]) -> None:
     """Move damaged files to `.cache/damaged`, and remove their markers, so that they are made again."""
     for damage in found:

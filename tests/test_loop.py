@@ -581,7 +581,7 @@ def test_the_log_of_source_only_training_has_no_columns_of_mixing(whole: Whole) 
     assert list(log(whole["source"])[0]) == ["step", "loss_source", "lr"]
 
 
-def test_the_log_grows_while_a_run_goes_on(ready: Path, tmp_path: Path, at_step: AtStep) -> None:
+def test_the_log_grows_during_a_run(ready: Path, tmp_path: Path, at_step: AtStep) -> None:
     seen = list[list[str]]()
     at_step(5, lambda: seen.append([row["step"] for row in log(tiny.contents(tmp_path))]))
     train(tmp_path, tiny.run(ready, "dacs"))

@@ -1,4 +1,4 @@
-"""Label sets of one's own: prepared whatever their number of classes and the kind of labels, trained, and checked."""
+"""Custom label sets: prepared whatever their number of classes and the kind of labels, trained, and checked."""
 
 import csv
 from pathlib import Path

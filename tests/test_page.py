@@ -61,7 +61,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(root: Path, browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens the page; afterwards nothing may have been asked of the network, and no error have been told."""
+    """Opens the page; afterwards nothing may have been asked of the network, and no error have been reported."""
     contexts, faults = [], list[str]()
 
     def open_page(width: int = 1280, **options: Any) -> Any:

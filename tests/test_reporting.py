@@ -99,7 +99,7 @@ def test_collapsed_classes_are_those_of_the_source_with_iou_zero() -> None:
     iou = wide.melt("seed", var_name="class", value_name="iou").assign(method="dacs")
     missing = pd.DataFrame([("gta5-x", "train", "source")], columns=["task", "class", "where"])
     for task, classes in (("gta5-cityscapes", "rider, train"), ("synthia-cityscapes", "rider"), ("gta5-x", "rider")):
-        shown = tables.taught(missing, task, groups_of(task, CITYSCAPES, []).shown)
+        shown = tables.classes_of_both(missing, task, groups_of(task, CITYSCAPES, []).shown)
         zero = tables.collapsed(iou.assign(task=task), task, "dacs", shown)
         assert zero == f"{classes} (seeds 0, 1, 2); bus (seed 1)"
         assert tables.collapsed(iou.assign(task=task), task, "source", shown) == ""

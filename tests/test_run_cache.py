@@ -226,7 +226,7 @@ def test_a_run_interrupted_while_it_writes_its_results_is_made_whole(
 def test_of_two_processes_on_one_run_one_waits_for_the_other(
     ready: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As after `kill -9` of Snakemake alone, whose jobs go on."""
+    """As after `kill -9` of Snakemake alone, whose jobs still run."""
     held, seen = threading.Event(), list[list[str]]()
 
     def hold() -> None:

@@ -13,7 +13,7 @@ def test_the_last_whole_line_of_a_log_is_read(tmp_path: Path) -> None:
         assert last_line(log) == expected
 
 
-def test_each_step_is_told_once_and_logs_of_earlier_runs_are_not(tmp_path: Path) -> None:
+def test_each_step_is_shown_once_and_logs_of_earlier_runs_are_not(tmp_path: Path) -> None:
     log, old, other = tmp_path / "gta5-cityscapes-dacs-seed0.log", tmp_path / "old.log", tmp_path / "other.log"
     old.write_text("step 1/2: done\n")
     os.utime(old, (1, 1))

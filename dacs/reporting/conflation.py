@@ -30,7 +30,7 @@ def conflation_tables(
     pairs: list[tuple[Any, ...]] = []
     for task, some in groupby(counts, key=lambda run: run.task):
         of_task = list(some)
-        by = judged([run.method for run in of_task])
+        by = reference_method([run.method for run in of_task])
         pair = conflated_pair(np.sum([counts[run] for run in of_task if run.method == by], 0), labels, groups[task])
         for run in of_task:
             every += [(*run[:3], *row) for row in taken_for(counts[run], labels)]
@@ -39,7 +39,7 @@ def conflation_tables(
     return pd.DataFrame(every, columns=COLUMNS), pd.DataFrame(pairs, columns=COLUMNS)
 
 
-def judged(methods: Sequence[str]) -> str:
+def reference_method(methods: Sequence[str]) -> str:
     """The method whose confusions choose the pair of classes that is shown."""
     return "source" if "source" in methods else methods[0]
 

@@ -1,4 +1,4 @@
-"""Tables of the intervals of scores and of their paired differences, and which methods these tell apart."""
+"""Tables of the intervals of scores and of their paired differences, and which methods these distinguish."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -68,7 +68,7 @@ def class_interval_table(
 
 
 def indistinct(table: pd.DataFrame, score: str) -> list[str]:
-    """The methods without labels of the target that cannot be told apart from the best of them, which comes first.
+    """The methods without labels of the target that cannot be distinguished from the best of them, which comes first.
 
     `table`: rows of one task, protocol and group or class; the lead of all but the best is that over the best.
     """

@@ -10,7 +10,7 @@ import pandas as pd
 from dacs.labels import CITYSCAPES, LabelSet
 from dacs.methods import main_method
 from dacs.reporting.claim import claim, closed
-from dacs.reporting.conflation import judged
+from dacs.reporting.conflation import reference_method
 from dacs.reporting.data import best_baseline, pair_of
 from dacs.reporting.groups import Group, groups_of, listed
 from dacs.reporting.intervals import indistinct, interval
@@ -37,7 +37,7 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
     scores, intervals = method_rows(of_task["summary"]), main_rows(of_task["intervals"])
     baseline, main = best_baseline(scores["headline"]), main_method(scores.index)
     best = indistinct(intervals, "miou")
-    shown = [name for name in dict.fromkeys((judged(list(scores.index)), baseline, main)) if name]
+    shown = [name for name in dict.fromkeys((reference_method(list(scores.index)), baseline, main)) if name]
     measured = not pd.isna(size)
     return {
         "title": task_title(task),

@@ -34,7 +34,7 @@ def choice_table(found: Mapping[Run, Evaluation]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*KEY, "criterion", "used", "regret"])
 
 
-def gathered(runs: Sequence[Run], name: str) -> pd.DataFrame:
+def evaluation_table(runs: Sequence[Run], name: str) -> pd.DataFrame:
     """A table of the evaluations, of all runs."""
     tables = {run[:3]: read_table(getattr(run.folder.evaluation, name)) for run in runs}
     return pd.concat(tables, names=KEY).reset_index(KEY)

@@ -20,7 +20,7 @@ from dacs.reporting.intervals import class_interval_table, interval_table
 from dacs.reporting.measured import Evaluation, Protocol, Resampled, read_evaluation
 from dacs.reporting.names import source_of
 from dacs.reporting.order import order_table
-from dacs.reporting.states import checkpoint_table, choice_table, gathered
+from dacs.reporting.states import checkpoint_table, choice_table, evaluation_table
 
 
 def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> ReportData:
@@ -36,7 +36,9 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "iou": iou,
         "iou_by_protocol": protocol_table(found, labels),
         "scores": scores,
-        "summary": summary_table(scores, iou, {task: taught(missing, task, groups[task].shown) for task in tasks}),
+        "summary": summary_table(
+            scores, iou, {task: classes_of_both(missing, task, groups[task].shown) for task in tasks}
+        ),
         "intervals": interval_table(resampled, headlines, groups, labels),
         "class_intervals": class_interval_table(resampled, headlines, groups, labels),
         "order": order_table(resampled, headlines, groups, labels, pair),
@@ -44,8 +46,8 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "curves": curve_table(runs),
         "checkpoints": checkpoint_table(found),
         "choice": choice_table(found),
-        "calibration": gathered(runs, "calibration"),
-        "confident": gathered(runs, "confident"),
+        "calibration": evaluation_table(runs, "calibration"),
+        "confident": evaluation_table(runs, "confident"),
         "conflation": conflation,
         "pair": pair,
         "similarity": similarity_table(prepared, tasks),
@@ -116,7 +118,7 @@ def absent_in_target(missing: pd.DataFrame, task: str) -> list[str]:
     return missing.loc[(missing["task"] == task) & (missing["where"] == "target"), "class"].tolist()
 
 
-def taught(missing: pd.DataFrame, task: str, classes: Sequence[str]) -> list[str]:
+def classes_of_both(missing: pd.DataFrame, task: str, classes: Sequence[str]) -> list[str]:
     """Those of the classes that both domains of a task have."""
     lacking = {*missing.loc[missing["task"] == task, "class"]}
     return [name for name in classes if name not in lacking]
