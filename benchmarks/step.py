@@ -47,18 +47,20 @@ class Variant(NamedTuple):
     precision: Precision
     compile: bool
     channels_last: bool
+    cuda_graphs: bool = False
 
     def __str__(self) -> str:
-        return f"{self.precision}{', channels last' * self.channels_last}{', compiled' * self.compile}"
+        named = {"channels last": self.channels_last, "compiled": self.compile, "graphs": self.cuda_graphs}
+        return ", ".join([self.precision, *(name for name, chosen in named.items() if chosen)])
 
 
 PLAIN = Variant("fp32", False, False)
 VARIANTS = {
     "cpu": [PLAIN, Variant("bf16", False, False)],
     "cuda": [
-        Variant(precision, compiled, precision == "bf16")
+        Variant(precision, compiled, precision == "bf16", graphs)
         for precision in ("fp32", "tf32", "bf16")
-        for compiled in (False, True)
+        for compiled, graphs in ((False, False), (False, True), (True, True))
     ],
 }
 DEFAULT = {"cpu": ["fp32"], "cuda": ["fp32", "tf32", "bf16"]}  # without instructions for it, CPUs are slower in bf16
@@ -127,7 +129,7 @@ def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.devi
 
     def step() -> Any:
         numerics(run.settings.loop)
-        state.optimizer.zero_grad()
+        state.optimizer.zero_grad(set_to_none=not (variant.cuda_graphs and device.type == "cuda"))
         losses = backward(state, networks, batches, accumulate=1)
         state.optimizer.step()
         state.teacher.update(state.student, state.step)

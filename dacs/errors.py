@@ -19,6 +19,10 @@ class RunFailed(DacsError):
     exit_code = 1
 
 
+class MemoryFull(RunFailed):
+    """The memory of the GPU does not hold what was asked for."""
+
+
 class BadRequest(DacsError):
     """The request itself is wrong: params or arguments."""
 

@@ -199,7 +199,7 @@ class Model(Section):
 
 
 class Loop(Section):
-    no_effect = frozenset({"workers", "checkpoint_every", "device"})
+    no_effect = frozenset({"workers", "checkpoint_every", "device", "cuda_graphs"})
     batch: Count
     accumulate: Count
     crop: Size
@@ -223,6 +223,7 @@ class Loop(Section):
     precision: Literal["fp32", "tf32", "bf16"]
     channels_last: bool
     compile: bool
+    cuda_graphs: bool
     log_every: Count
     checkpoint_every: Count
     snapshots: Count

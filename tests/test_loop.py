@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dacs.adaptation.sampling import Frames, Order, Pick, seed_of, shuffled
 from dacs.cli import main
-from dacs.errors import Interrupted, RunFailed
+from dacs.errors import Interrupted, MemoryFull, RunFailed
 from dacs.jobs import job_file
 from dacs.layout import PreparedSplit, RunDir
 from dacs.loading.split import Split
@@ -515,7 +515,7 @@ def test_a_bad_loss_before_the_first_checkpoint_is_an_error_that_says_there_is_n
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), RunFailed, "loop.precision: bf16"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryFull, "loop.precision: bf16"),
         (RuntimeError("cumsum does not have a deterministic implementation, but"), RunFailed, "Set it to false"),
         (RuntimeError("mat1 and mat2 cannot be multiplied"), RuntimeError, "cannot be multiplied"),
     ],

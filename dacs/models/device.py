@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dacs.errors import RunFailed
+from dacs.errors import MemoryFull, RunFailed
 from dacs.fields import Device
+from dacs.models.graphs import Recorded
 from dacs.types import Images, Logits
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -45,30 +47,39 @@ def describe(device: torch.device) -> str:
 
 
 class Forward:
-    """The forward pass of a network in a precision; logits have the type of the images, so losses are taken in it."""
+    """The forward pass of a network in a precision; logits have the type of the images, so losses are taken in it.
 
-    def __init__(self, network: nn.Module, precision: Precision, *, compiled: bool = False) -> None:
+    With `graphs`, on a GPU, as `dacs.models.graphs` says: its outputs last until the next call.
+    """
+
+    def __init__(
+        self, network: nn.Module, precision: Precision, *, compiled: bool = False, graphs: bool = False
+    ) -> None:
         self.network, self.precision = network, precision
-        self._logits: Callable[[Images], Logits] = torch.compile(network) if compiled else network
-        self._features: Callable[[Images], Tensor] = getattr(network, "features", network)
-        both = getattr(network, "logits_and_features", network)
-        self._both: Callable[[Images], tuple[Logits, Tensor]] = torch.compile(both) if compiled else both
+
+        def as_set(function: Callable[[Images], Any], compiled: bool = compiled) -> Callable[[Images], Any]:
+            made = partial(self._run, torch.compile(function) if compiled else function)
+            return Recorded(network, made) if graphs else made
+
+        self._logits = as_set(network)
+        self._features = as_set(getattr(network, "features", network), compiled=False)
+        self._both = as_set(getattr(network, "logits_and_features", network))
 
     def __call__(self, images: Images) -> Logits:
-        return self._run(self._logits, images)
+        return self._logits(images)
 
     def features(self, images: Images) -> Tensor:
         """The coarsest features of the backbone."""
-        return self._run(self._features, images)
+        return self._features(images)
 
     def with_features(self, images: Images) -> tuple[Logits, Tensor]:
         """Logits and features, of one forward pass."""
-        return self._run(self._both, images)
+        return self._both(images)
 
     def _run(self, function: Callable[[Images], Any], images: Images) -> Any:
         if self.precision != "bf16":
             return function(images)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):  # each weight is used once
             found = function(images)
         return found.to(images.dtype) if isinstance(found, Tensor) else tuple(each.to(images.dtype) for each in found)
 
@@ -81,7 +92,7 @@ def memory_errors(what: str, advice: str) -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         if isinstance(error, torch.OutOfMemoryError):
-            raise RunFailed(f"The memory of the GPU does not hold {what} ({reason}).\n{advice}") from error
+            raise MemoryFull(f"The memory of the GPU does not hold {what} ({reason}).\n{advice}") from error
         if "deterministic" in str(error):
             next_step = "Set it to false in params.yaml; then two runs may differ in rounding."
             raise RunFailed(f"loop.deterministic is true, but {reason}\n{next_step}") from error

@@ -118,7 +118,8 @@ def add_reference(term: Term, settings: RunSettings, network: nn.Module) -> None
     """Give the feature distance of `settings` a copy of a network to compare with: its weights change no cost."""
     if isinstance(term, SourceWithFeatureDistance) and settings.adapt and settings.adapt.feature_distance:
         term.weight, term.things = settings.adapt.feature_distance, settings.label_set.things
-        term.reference = Forward(copy.deepcopy(network).requires_grad_(False).eval(), term.settings.loop.precision)
+        loop, frozen = term.settings.loop, copy.deepcopy(network).requires_grad_(False).eval()
+        term.reference = Forward(frozen, loop.precision, graphs=loop.cuda_graphs)
 
 
 def peak_memory(step: Callable[[], Any], given: Iterable[Tensor]) -> int:

@@ -45,7 +45,7 @@ class SourceWithFeatureDistance(Term):
         network = build(settings.model, classes=len(settings.label_set.classes))
         load_pretrained(network, settings.model)
         network.to(student.mean.device, student.mean.dtype).eval().requires_grad_(False)
-        self.reference = Forward(network, settings.loop.precision)
+        self.reference = Forward(network, settings.loop.precision, graphs=settings.loop.cuda_graphs)
 
     def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
         images, labels = batch.source

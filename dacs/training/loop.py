@@ -39,7 +39,8 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     loop, steps = run.settings.loop, run.settings.schedule.steps
     device = device_for(loop.device)
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
-    state = initial_state(run, device, resumed=folder.checkpoint.exists())
+    with memory_errors("the networks", MEMORY_ADVICE):
+        state = initial_state(run, device, resumed=folder.checkpoint.exists())
     checkpoint.resume(state, folder.checkpoint, key)
     networks, batches = networks_of(state, run), step_batches(run, state.step, device)
     adapt, kept = run.settings.adapt, snapshot_steps(steps, loop.snapshots)
@@ -51,7 +52,7 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
             set_rate(state.optimizer, state.step, run.settings)
             if moves_before:
                 state.teacher.update(state.student, state.step)
-            state.optimizer.zero_grad()
+            state.optimizer.zero_grad(set_to_none=not (loop.cuda_graphs and device.type == "cuda"))
             state.pending.append(backward(state, networks, batches, loop.accumulate))
             state.optimizer.step()
             if not moves_before:
@@ -110,7 +111,9 @@ def initial_state(run: Run, device: torch.device, *, resumed: bool = False) -> S
 def networks_of(state: State, run: Run) -> Networks:
     """The forward passes of student and teacher; compiled ones share the weights of the state."""
     loop, both = run.settings.loop, (state.student, state.teacher.network)
-    student, teacher = (Forward(network, loop.precision, compiled=loop.compile) for network in both)
+    student, teacher = (
+        Forward(network, loop.precision, compiled=loop.compile, graphs=loop.cuda_graphs) for network in both
+    )
     return Networks(student, teacher)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from dacs.config import load
 from dacs.datasets.decode import listing
-from dacs.errors import BadRequest, RunFailed
+from dacs.errors import BadRequest, MemoryFull, RunFailed
 from dacs.evaluation.scale import describe_scale
 from dacs.evaluation.spec import labels_of
 from dacs.fields import identity
@@ -55,7 +55,7 @@ def make_run(out: RunDir, run: Run) -> None:
         _set_damaged_aside(folder)
         if not folder.spec.exists():
             _check_data(run)
-            with _loader_errors():
+            with _loader_errors(), _memory_errors(run):
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
             digests = {name: digest(folder.path / name) for name in results_of(folder)}
             write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
@@ -101,6 +101,15 @@ def _loader_errors() -> Iterator[None]:
             "Lower loop.workers in params.yaml (0: none), or give the job more memory (a container: docker run"
             " --shm-size=1g), then run the same command again: it resumes."
         ) from error
+
+
+@contextmanager
+def _memory_errors(run: Run) -> Iterator[None]:
+    """Add to the error of a GPU whose memory is full what would fit."""
+    try:
+        yield
+    except MemoryFull as error:
+        raise RunFailed(f"{error}\n{resolve_name('dacs.training.fit:what_fits')(run)}") from error
 
 
 def check(run: Run) -> None:
