@@ -19,6 +19,10 @@ class RunFailed(DacsError):
     exit_code = 1
 
 
+class ProcessLost(RunFailed):
+    """Another process of a run ended; its own message says more than that of one which waited for it."""
+
+
 class BadRequest(DacsError):
     """The request itself is wrong: params or arguments."""
 
