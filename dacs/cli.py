@@ -74,11 +74,12 @@ def adapt(
     settings: Path, seed: int, source: Path, target: Path, out: Path, method: str, init: Path | None = None
 ) -> None:
     """Adapt to unlabelled frames of the target."""
-    from dacs.training.run import Run, processes_here
+    from dacs.training.run import Run, check_processes, processes_here
     from dacs.training.run_cache import make_run
 
     job = _job(settings, RunSettings)
     if job.adabn is None and job.loop.processes > 1 and processes_here() == 1:
+        check_processes(job, job.loop.processes)
         _launch(
             job.loop.processes,
             settings=settings,
