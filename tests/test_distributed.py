@@ -19,10 +19,10 @@ import tiny
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from torch import Tensor
 
 from dacs.cli import main
 from dacs.errors import BadRequest, Interrupted, ProcessLost
+from dacs.fields import identity
 from dacs.group import Group
 from dacs.jobs import job_file
 from dacs.layout import RunDir
@@ -108,20 +108,16 @@ def in_processes(world: int, folder: Path, work: Callable[[Group, Path], None]) 
     return [each.exitcode for each in members]
 
 
-def check_equal(found: dict[str, Tensor], expected: dict[str, Tensor], name: str = "") -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert found[key].dtype == value.dtype
-        assert (found[key].double() - value.double()).abs().max() < 1e-9, (name, key)
-
-
 def check_same_results(found: Path, expected: Path, name: str) -> None:
     """Weights to 1e-9; the log, which is rounded, and the pictures to the byte."""
     mine, theirs = (tiny.contents(folder) for folder in (found, expected))
     assert {*mine} - {"checkpoint.pt"} == {*theirs} - {"checkpoint.pt"}, name
     for file in theirs:
         if file.endswith(".safetensors"):
-            check_equal(load_file(found / file), load_file(expected / file), name)
+            tensors, truth = load_file(found / file), load_file(expected / file)
+            assert tensors.keys() == truth.keys()
+            for key, value in truth.items():
+                assert (tensors[key].double() - value.double()).abs().max() < 1e-9, (name, file, key)
         elif file != "checkpoint.pt":
             assert mine[file] == theirs[file], (name, file)
 
@@ -228,7 +224,9 @@ def test_processes_that_cannot_share_a_batch_are_refused(ready: Path) -> None:
         check_processes(settings, 3)
     for started in (1, 2, 4):
         check_processes(settings, started)
-    apart = tiny.run(ready, batch=4, processes=2, sync_bn=False).settings
+    assert identity(tiny.run(ready, batch=4, processes=2).settings) == identity(settings)
+    apart, other = (tiny.run(ready, batch=4, processes=number, sync_bn=False).settings for number in (2, 4))
+    assert identity(apart) != identity(other)
     with pytest.raises(BadRequest, match="4 processes were started, but the result depends on their number"):
         check_processes(apart, 4)
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dacs.errors import RunFailed
+from dacs.errors import Interrupted, RunFailed
 from dacs.group import ALONE, Group, lost_process
 from dacs.models.device import device_for
 from dacs.models.whole_batch import own_statistics
@@ -43,7 +43,11 @@ def together(settings: RunSettings) -> Iterator[Group]:
         torch.cuda.set_device(place)
     with lost_process():
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=ANSWER)
-    yield group
+    try:
+        yield group
+    except Interrupted:  # by all of them; after another error the others may not answer
+        dist.destroy_process_group()
+        raise
     dist.destroy_process_group()
 
 

@@ -21,7 +21,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     When one ends with an error, the others are ended. torchrun itself would hide the message under a traceback.
     """
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", SIGNALS)
-    # torch's default where there is none, said in silence: as many threads as cores in each would be too many.
+    # Of each process, as torchrun has it: as many threads as cores in all of them would slow each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
