@@ -8,7 +8,8 @@ from pkgutil import resolve_name
 from typing import NamedTuple
 
 import torch
-from torch import Generator
+from jaxtyping import Int
+from torch import Generator, Tensor
 
 from dacs.adaptation.masks import MakeMask, Mask
 from dacs.group import ALONE, Group
@@ -60,6 +61,6 @@ def roll(batch: LabelledImages, group: Group = ALONE) -> LabelledImages:
     return LabelledImages(*(group.part(group.gather(field).roll(-1, 0)) for field in fields))
 
 
-def _of_whole_batch(labels: Labels, group: Group) -> Labels:
+def _of_whole_batch(labels: Labels, group: Group) -> Int[Tensor, "whole height width"]:
     """The labels that all processes hold, sent as bytes."""
     return labels if group.world == 1 else group.gather(labels.byte()).to(labels.dtype)
