@@ -74,11 +74,37 @@ def adapt(
     settings: Path, seed: int, source: Path, target: Path, out: Path, method: str, init: Path | None = None
 ) -> None:
     """Adapt to unlabelled frames of the target."""
-    from dacs.training.run import Run
+    from dacs.training.run import Run, check_processes, processes_here
     from dacs.training.run_cache import make_run
 
+    job = _job(settings, RunSettings)
+    if job.adabn is None and job.loop.processes > 1 and processes_here() == 1:
+        check_processes(job, job.loop.processes)
+        _launch(
+            job.loop.processes,
+            settings=settings,
+            seed=seed,
+            source=source,
+            target=target,
+            out=out,
+            method=method,
+            init=init,
+        )
+        return
     data, start = (PreparedSplit(source), PreparedSplit(target)), RunDir(init) if init else None
-    make_run(RunDir(out), Run(method, seed, _job(settings, RunSettings), *data, start))
+    make_run(RunDir(out), Run(method, seed, job, *data, start))
+
+
+def _launch(processes: int, **arguments: Any) -> None:
+    """Run this verb in several processes, and end as they do."""
+    from dacs.training.launch import launch
+
+    verb = "train" if arguments["method"] in supervised(METHODS) else "adapt"
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if code := launch(
+        processes, [verb, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
+    ):
+        raise SystemExit(code)
 
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:

@@ -23,6 +23,10 @@ class MemoryFull(RunFailed):
     """The memory of the GPU does not hold what was asked for."""
 
 
+class ProcessLost(RunFailed):
+    """Another process of a run ended; its own message says more than that of one which waited for it."""
+
+
 class BadRequest(DacsError):
     """The request itself is wrong: params or arguments."""
 

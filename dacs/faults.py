@@ -32,6 +32,11 @@ def _faults(params: Params) -> Iterator[str]:
     for section, starts, settings in (("train", "backbone", train), ("adapt", adapt.init, adapt)):
         if starts == "backbone" and settings.bn_statistics == "frozen" and model.weights == NONE:
             yield f"{section}.bn_statistics is frozen, but model.weights is none: nothing to keep.\nSet it to live."
+    if loop.batch % loop.processes:
+        yield (
+            f"loop.batch is {loop.batch}, which loop.processes, {loop.processes}, do not share equally.\n"
+            "Give a number of processes that divides it: it counts the frames of all of them."
+        )
     for name in params.runs.methods:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."

@@ -101,9 +101,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     no_effect: ClassVar[frozenset[str]] = frozenset()  # settings that change no result
 
+    def also_decides(self) -> dict[str, Any]:
+        """What of the settings without effect does change results, together with others."""
+        return {}
+
 
 def identity(section: Section) -> dict[str, Any]:
     """The settings of a section that results depend on, as JSON values; what is not given is left out."""
     values = section.model_dump(mode="json", exclude_none=True)
     nested = {name: identity(value) for name, value in section if isinstance(value, Section)}
-    return {name: value for name, value in (values | nested).items() if name not in section.no_effect}
+    found = {name: value for name, value in (values | nested).items() if name not in section.no_effect}
+    return found | section.also_decides()

@@ -199,9 +199,11 @@ class Model(Section):
 
 
 class Loop(Section):
-    no_effect = frozenset({"workers", "checkpoint_every", "device", "cuda_graphs"})
+    no_effect = frozenset({"workers", "checkpoint_every", "device", "cuda_graphs", "processes"})
     batch: Count
     accumulate: Count
+    processes: Count
+    sync_bn: bool
     crop: Size
     flip: bool
     largest_class: Annotated[float, Field(gt=0, le=1)]
@@ -228,6 +230,11 @@ class Loop(Section):
     checkpoint_every: Count
     snapshots: Count
 
+    @property
+    def graphs(self) -> bool:
+        """Whether kernels are recorded: not where processes exchange statistics between them."""
+        return self.cuda_graphs and self.processes == 1
+
 
 class Train(Section):
     steps: Count
@@ -249,7 +256,7 @@ class Adapt(Section):
     ema_update: Literal["after", "before"]
     threshold: Share
     pixel_weight: Literal["threshold_uniform", "threshold", "none"]
-    lambda_scope: Literal["image", "batch"]
+    lambda_scope: Literal["image", "process", "batch"]
     lambda_counts: Literal["mixed", "target"]
     lambda_applies_to: Literal["all", "target"]
     consistency_weight: NotNegative
@@ -370,6 +377,17 @@ class RunSettings(Section):
     def label_set(self) -> LabelSet:
         """The classes that the network distinguishes."""
         return label_set(self.labels)
+
+    @property
+    def processes(self) -> int | None:
+        """The number of processes where results depend on it, by more than rounding; None where they do not."""
+        adapt = self.adapt
+        tracked = adapt is not None and adapt.bn_statistics == "target"
+        apart = (adapt is not None and adapt.lambda_scope == "process") or not (self.loop.sync_bn or tracked)
+        return self.loop.processes if apart and self.adabn is None else None
+
+    def also_decides(self) -> dict[str, Any]:
+        return {} if self.processes is None else {"processes": self.processes}
 
     @property
     def start(self) -> int | None:

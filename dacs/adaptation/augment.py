@@ -11,33 +11,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from dacs.group import ALONE, Group
 from dacs.settings import Adapt
 from dacs.types import Images
 
 BLUR_RADIUS = 5  # pixels: 11 taps, all that a sigma of 1.15 leaves of the reference's 51
 
 
-def strong_augment(images: Images, generator: Generator, adapt: Adapt) -> Images:
+def strong_augment(images: Images, generator: Generator, adapt: Adapt, group: Group = ALONE) -> Images:
     """Augment mixed images: colour jitter, then Gaussian blur, each with one random decision a batch."""
     jitter_coin, blur_coin = torch.rand(2, generator=generator).tolist()
     if jitter_coin < adapt.jitter_probability:
-        images = color_jitter(images, generator, strength=adapt.jitter_strength)
+        images = color_jitter(images, generator, strength=adapt.jitter_strength, group=group)
     if blur_coin < adapt.blur_probability:
         low, high = adapt.blur_sigma
-        draws = to_device_async(torch.rand(len(images), generator=generator), images.device)
+        draws = to_device_async(group.rand(generator, len(images)), images.device)
         images = gaussian_blur(images, low + draws * (high - low), radius=max(BLUR_RADIUS, math.ceil(4 * high)))
     return images
 
 
-def color_jitter(images: Images, generator: Generator, *, strength: float) -> Images:
+def color_jitter(images: Images, generator: Generator, *, strength: float, group: Group = ALONE) -> Images:
     """Brightness, contrast, saturation and hue in an order and by amounts that each image draws for itself.
 
     With strength s: brightness adds U(-s, s), contrast and saturation multiply by U(1 - s, 1 + s), hue turns by
     U(-s, s) of a full circle; every result is clamped to [0, 1].
     """
-    draws = torch.rand(len(images), 4, generator=generator)
+    draws = group.rand(generator, len(images), 4)
     amounts = to_device_async(((2 * draws - 1) * strength).to(images.dtype), images.device)
-    orders = torch.rand(len(images), 4, generator=generator).argsort(1).tolist()
+    orders = group.rand(generator, len(images), 4).argsort(1).tolist()
     jittered = []
     for image, amount, order in zip(images, amounts, orders, strict=True):
         for operation in order:

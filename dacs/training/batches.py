@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 import torch
 
 from dacs.adaptation.sampling import seed_of
+from dacs.group import ALONE, Group
 from dacs.layout import PreparedSplit
 from dacs.loading.split import Split
 from dacs.loading.stream import Batch, Crops, batches
@@ -14,25 +15,27 @@ from dacs.training.objectives import StepBatch
 from dacs.training.run import Run
 
 
-def step_batches(run: Run, first_step: int, device: torch.device) -> Iterator[StepBatch]:
-    """All batches from step `first_step` on, each with the generator of its number."""
+def step_batches(run: Run, first_step: int, device: torch.device, group: Group = ALONE) -> Iterator[StepBatch]:
+    """All batches from step `first_step` on, each with the generator of its number; each process gets its part."""
     accumulate = run.settings.loop.accumulate
     first, total = first_step * accumulate, run.settings.schedule.steps * accumulate
-    sources = _crops("source", run.source, run, first, run.row.order)
-    targets = _crops("target", run.target, run, first, SHUFFLED) if run.row.adapts else None
+    sources = _crops("source", run.source, run, first, run.row.order, group)
+    targets = _crops("target", run.target, run, first, SHUFFLED, group) if run.row.adapts else None
     for number in range(first, total):
         source = _to_device(next(sources), device)
         target = None if targets is None else _to_device(next(targets), device).images
         generator = torch.Generator().manual_seed(seed_of(run.seed, "mix", number))
-        yield StepBatch(source, target, generator, share=1 / accumulate, last=number == total - 1)
+        share = 1 / (accumulate * group.world)
+        yield StepBatch(source, target, generator, share=share, last=number == total - 1, group=group)
 
 
-def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str) -> Iterator[Batch]:
+def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str, group: Group) -> Iterator[Batch]:
     """Crops of a split without end; the same wherever its folder is."""
     loop, split, seed = run.settings.loop, Split(prepared), seed_of(run.seed, role)
     largest = loop.largest_class if split.labelled else 1
     order_of = resolve_name(order)(split, seed, run.settings)
-    crops = Crops(split, order_of, seed, loop.batch, loop.crop, loop.flip, largest)
+    held = loop.batch // group.world, loop.crop, loop.flip, largest, group.rank, group.world
+    crops = Crops(split, order_of, seed, *held)
     return batches(crops, first, loop.workers)
 
 

@@ -119,7 +119,7 @@ def add_reference(term: Term, settings: RunSettings, network: nn.Module) -> None
     if isinstance(term, SourceWithFeatureDistance) and settings.adapt and settings.adapt.feature_distance:
         term.weight, term.things = settings.adapt.feature_distance, settings.label_set.things
         loop, frozen = term.settings.loop, copy.deepcopy(network).requires_grad_(False).eval()
-        term.reference = Forward(frozen, loop.precision, graphs=loop.cuda_graphs)
+        term.reference = Forward(frozen, loop.precision, graphs=loop.graphs)
 
 
 def peak_memory(step: Callable[[], Any], given: Iterable[Tensor]) -> int:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dacs.adaptation.losses import source_loss
+from dacs.adaptation.losses import mean_over, source_loss
 from dacs.errors import BadRequest
+from dacs.group import ALONE, Group
 from dacs.labels import CITYSCAPES
 from dacs.methods import Method
 from dacs.models.build import build, load_pretrained
@@ -45,19 +46,20 @@ class SourceWithFeatureDistance(Term):
         network = build(settings.model, classes=len(settings.label_set.classes))
         load_pretrained(network, settings.model)
         network.to(student.mean.device, student.mean.dtype).eval().requires_grad_(False)
-        self.reference = Forward(network, settings.loop.precision, graphs=settings.loop.cuda_graphs)
+        self.reference = Forward(network, settings.loop.precision, graphs=settings.loop.graphs)
 
     def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
         images, labels = batch.source
         assert labels is not None
+        over = self.settings.loop.source_mean
         if self.reference is None:
-            loss, distance = source_loss(networks.student(images), labels, self.settings.loop.source_mean), None
+            loss, distance = source_loss(networks.student(images), labels, over, batch.group), None
         else:
             logits, features = networks.student.with_features(images)
-            loss = source_loss(logits, labels, self.settings.loop.source_mean)
+            loss = source_loss(logits, labels, over, batch.group)
             with torch.no_grad():
                 expected = self.reference.features(images)
-            distance = feature_distance(features, expected, thing_cells(labels, features, self.things))
+            distance = feature_distance(features, expected, thing_cells(labels, features, self.things), batch.group)
         total = loss if distance is None else loss + self.weight * distance
         (batch.share * total).backward()
         reported = {"loss_source": loss} if distance is None else {"loss_source": loss, "feature_distance": distance}
@@ -81,8 +83,9 @@ def feature_distance(
     features: Float[Tensor, "batch channels h w"],
     expected: Float[Tensor, "batch channels h w"],
     cells: Bool[Tensor, "batch rows columns"],
+    group: Group = ALONE,
 ) -> Float[Tensor, ""]:
     """The mean over the given cells of the Euclidean distance of features; 0 where there are none."""
     rows, columns = cells.shape[-2:]
     distances = torch.linalg.vector_norm(features - expected, dim=1)[:, :rows, :columns]
-    return (distances * cells).sum() / cells.sum().clamp_min(1)
+    return mean_over((distances * cells).sum(), cells.sum(), group)

@@ -30,9 +30,10 @@ class MaskedCrossEntropy(Term):
         if not adapt.masked_weight:
             return {}
         target = networks.pseudo_labels(batch.target)
-        weights, _ = pseudo_weights(target.confidence, target.confidence, adapt)
-        augmented = strong_augment(batch.target, batch.generator, adapt)
-        mask = block_mask(augmented, batch.generator, adapt)
+        weights, _ = pseudo_weights(target.confidence, target.confidence, adapt, group=batch.group)
+        augmented = strong_augment(batch.target, batch.generator, adapt, batch.group)
+        whole = augmented[:1].expand(len(augmented) * batch.group.world, -1, -1, -1)  # its shape is all that counts
+        mask = batch.group.part(block_mask(whole, batch.generator, adapt))
         masked = torch.where(mask[:, None], self.mean, augmented)
         loss = mixed_loss(networks.student(masked), target.labels, weights)
         loss = batch.share * adapt.masked_weight * loss

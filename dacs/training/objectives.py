@@ -16,6 +16,7 @@ from dacs.adaptation.augment import strong_augment
 from dacs.adaptation.losses import mixed_loss, pixel_weights, source_loss
 from dacs.adaptation.mixing import mix
 from dacs.adaptation.teacher import pseudo_label
+from dacs.group import ALONE, Group
 from dacs.loading.stream import Batch
 from dacs.methods import Method
 from dacs.models.device import Forward
@@ -51,6 +52,7 @@ class StepBatch(NamedTuple):
     generator: Generator  # of this batch
     share: float  # of the gradients of the step
     last: bool  # whether it is the last batch of the run
+    group: Group = ALONE  # the processes that hold parts of it
 
 
 class Term:
@@ -63,7 +65,10 @@ class Term:
         self.method, self.settings = method, settings
 
     def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
-        """Add `batch.share` of the gradients; return the losses to log, each times `batch.share`."""
+        """Add `batch.share` of the gradients; return the losses to log, each times `batch.share`.
+
+        Both are summed over the batches of a step and over the processes of `batch.group`.
+        """
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -88,7 +93,8 @@ class SourceCrossEntropy(Term):
     def __call__(self, networks: Networks, batch: StepBatch) -> Losses:
         images, labels = batch.source
         assert labels is not None
-        loss = batch.share * source_loss(networks.student(images), labels, self.settings.loop.source_mean)
+        loss = source_loss(networks.student(images), labels, self.settings.loop.source_mean, batch.group)
+        loss = batch.share * loss
         loss.backward()
         return {"loss_source": loss.detach()}
 
@@ -110,9 +116,9 @@ class MixedCrossEntropy(Term):
         if self.adapt.bn_statistics == "target":
             track(networks.student.network, networks.student, batch.target)
         target = networks.pseudo_labels(batch.target)
-        mixed, mask, ground_truth = mix(self.method, source, target, batch.generator, self.adapt)
-        weights, lambda_ = pixel_weights(mixed, target, ground_truth, self.adapt)
-        augmented = strong_augment(mixed.images, batch.generator, self.adapt)
+        mixed, mask, ground_truth = mix(self.method, source, target, batch.generator, self.adapt, batch.group)
+        weights, lambda_ = pixel_weights(mixed, target, ground_truth, self.adapt, batch.group)
+        augmented = strong_augment(mixed.images, batch.generator, self.adapt, batch.group)
         loss = mixed_loss(networks.student(augmented), mixed.labels, weights)
         loss = batch.share * self.adapt.consistency_weight * loss
         loss.backward()

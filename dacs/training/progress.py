@@ -17,13 +17,13 @@ QUIET = 20  # seconds without a line after which the next row of the log is prin
 class Progress:
     """A bar on a terminal; elsewhere a line at each tenth of the steps, and when none was printed for a while."""
 
-    def __init__(self, done: int, run: Run) -> None:
+    def __init__(self, done: int, run: Run, *, shown: bool = True) -> None:
         loop, self.steps, self.first = run.settings.loop, run.settings.schedule.steps, done
         self.images = loop.batch * loop.accumulate * (2 if run.row.adapts else 1)  # a step
         self.tenth, self.begin = 10 * done // self.steps, time.monotonic()
         self.printed = self.begin
-        self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=not sys.stderr.isatty())
-        if done and self.bar.disable:
+        self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
+        if done and shown and self.bar.disable:
             print(f"resuming from the checkpoint at step {done} of {self.steps}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":

@@ -1,7 +1,9 @@
 """What one run is asked to do. Torch-free."""
 
+import os
 from dataclasses import dataclass
 
+from dacs.errors import BadRequest
 from dacs.layout import PreparedSplit, RunDir
 from dacs.methods import Method, method
 from dacs.settings import RunSettings
@@ -22,6 +24,26 @@ class Run:
     def row(self) -> Method:
         """The row of its method."""
         return method(self.method)
+
+
+def processes_here() -> int:
+    """The number of processes of this run that torchrun, or one of its kind, has started."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def check_processes(settings: RunSettings, started: int) -> None:
+    """Raise BadRequest where so many processes cannot share each batch, or would not compute what is asked for."""
+    batch, expected = settings.loop.batch, settings.processes
+    if batch % started:
+        raise BadRequest(
+            f"{started} processes cannot share loop.batch {batch} equally: it counts the frames of all of them.\n"
+            "Start a number that divides it, or change loop.batch."
+        )
+    if expected not in (None, started):
+        raise BadRequest(
+            f"{started} processes were started, but the result depends on their number here, and loop.processes is"
+            f" {expected}.\nStart that many; or set loop.sync_bn to true and adapt.lambda_scope to image or batch."
+        )
 
 
 def snapshot_steps(steps: int, snapshots: int) -> list[int]:

@@ -8,7 +8,7 @@ again is found, and none is taken for another. No torch is imported unless somet
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from dacs.config import load
 from dacs.datasets.decode import listing
-from dacs.errors import BadRequest, MemoryFull, RunFailed
+from dacs.errors import BadRequest, Interrupted, MemoryFull, ProcessLost, RunFailed
 from dacs.evaluation.scale import describe_scale
 from dacs.evaluation.spec import labels_of
 from dacs.fields import identity
@@ -33,7 +33,7 @@ from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
 from dacs.settings import Model, RunSettings
-from dacs.training.run import Run
+from dacs.training.run import Run, check_processes, processes_here
 from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
 
 STORE = Path(".cache/runs")
@@ -46,15 +46,43 @@ def make_run(out: RunDir, run: Run) -> None:
     """Make `run`, or find it in the cache, and copy its results to `out`.
 
     Raises BadRequest for settings that do not fit together, RunFailed for frames that are prepared for other classes,
-    RunFailed or Interrupted from the training.
+    RunFailed or Interrupted from the training. Of several processes the first does all that is not training.
     """
     check(run)
+    if processes_here() == 1:
+        _make(out, run, lambda key: None)
+        return
+    announce = resolve_name("dacs.training.distributed:announce")
+    with resolve_name("dacs.training.distributed:together")(run.settings) as group:
+        if group.is_first:
+            _make(out, run, announce)
+        else:
+            _help(run, announce)
+
+
+def _help(run: Run, announce: Callable[[str | None], str | None]) -> None:
+    """Train with the first process, if it does, and leave it to that one to say why the training stopped."""
+    try:
+        key = announce(None)
+        if key is not None and run.row.terms:
+            resolve_name(run.row.procedure)(RunDir(STORE / key), run, key)
+    except Interrupted:
+        pass
+    except ProcessLost as error:
+        raise SystemExit(error.exit_code) from None
+
+
+def _make(out: RunDir, run: Run, announce: Callable[[str | None], object]) -> None:
+    """Make a run, or find it; `announce` its key once to the other processes, None where nothing is trained."""
     spec = spec_of(run)
     folder = RunDir(STORE / (key := spec["key"]))
     with working_alone(folder.path, "another process is working on this run", wait=True):
         _set_damaged_aside(folder)
-        if not folder.spec.exists():
+        if folder.spec.exists():
+            announce(None)
+        else:
             _check_data(run)
+            announce(key)
             with _loader_errors(), _memory_errors(run):
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
             digests = {name: digest(folder.path / name) for name in results_of(folder)}
@@ -121,6 +149,7 @@ def check(run: Run) -> None:
         raise BadRequest(
             f"method '{run.method}' needs the settings of '{section}', and was given those of {', '.join(given)}."
         )
+    check_processes(settings, processes_here())
     wants_init = row.recalibrates or (settings.adapt is not None and settings.adapt.init == "source")
     if wants_init != (run.init is not None):
         raise BadRequest(

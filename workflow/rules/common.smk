@@ -77,7 +77,8 @@ TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "confl
 TABLES += ["data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
-TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
+PROCESSES = PARAMS.loop.processes  # of one training, each with a GPU of its own where there are any
+TRAINING_THREADS = PROCESSES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
 

@@ -26,9 +26,9 @@ rule train:
     priority: 2
     threads: TRAINING_THREADS
     resources:
-        mem_mb=2500,
+        mem_mb=2500 * PROCESSES,
         runtime=120,
-        gpu=GPUS,
+        gpu=GPUS * PROCESSES,
     params:
         settings=settings("train"),
         code=code_of_run,
@@ -75,9 +75,9 @@ rule adapt:
     priority: 1
     threads: TRAINING_THREADS
     resources:
-        mem_mb=2500,
+        mem_mb=2500 * PROCESSES,
         runtime=120,
-        gpu=GPUS,
+        gpu=GPUS * PROCESSES,
     params:
         settings=settings("adapt"),
         code=code_of_run,
