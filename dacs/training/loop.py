@@ -39,8 +39,9 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     loop, steps = run.settings.loop, run.settings.schedule.steps
     device = device_for(loop.device)
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
+    checkpoint.remove_damaged(folder.checkpoint)
     state = initial_state(run, device, resumed=folder.checkpoint.exists())
-    checkpoint.resume(state, folder.checkpoint, key)
+    checkpoint.resume(state, folder.checkpoint, key, steps)
     networks, batches = networks_of(state, run), step_batches(run, state.step, device)
     adapt, kept = run.settings.adapt, snapshot_steps(steps, loop.snapshots)
     moves_before = adapt is not None and adapt.ema_update == "before"
