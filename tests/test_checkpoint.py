@@ -18,7 +18,6 @@ from dacs.training.checkpoint import State, read, remove_damaged, resume, save, 
 from dacs.training.loop import initial_state
 from dacs.training.objectives import Term
 
-
 STEPS = 6  # of the runs
 
 

@@ -18,7 +18,6 @@ from dacs.files import write_bytes
 from dacs.models.segmenter import Segmenter
 from dacs.training.objectives import Losses, Term
 
-
 CHECKSUM = 32  # bytes of the sha256 of the rest, with which a file begins: torch notices no bit that was flipped
 
 
