@@ -25,6 +25,7 @@ from dacs.verify import (
     RECORD,
     damages,
     damages_of_tables,
+    first_damage,
     manifest_record,
     set_aside,
     write_record,
@@ -46,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DacsError as error:
         print(f"dacs {verb.__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception:
+        if not (damaged := first_damage(path for path in parsed.values() if isinstance(path, Path))):
+            raise
+        print(f"dacs {verb.__name__}: {damaged}.\nRun 'dacs verify' for all that is damaged.", file=sys.stderr)
+        return RunFailed.exit_code
     except KeyboardInterrupt:
         print(f"dacs {verb.__name__}: stopped.", file=sys.stderr)
         return 130

@@ -75,10 +75,25 @@ def _damages_of_output(record: Path, marker: Path) -> Iterator[Damage]:
         yield from (damage._replace(marker=marker) for damage in damages_of(record))
 
 
+def first_damage(paths: Iterable[Path]) -> Damage | None:
+    """What is damaged of results and prepared frames in folders or beside them, if anything is."""
+    names = RECORD, f"*.{RECORD}", "settings.json"
+    for path in paths:
+        beside = [path, path / "settings.json", path.parent / RECORD, path.parent / "settings.json"]
+        inside = [record for name in names for record in path.rglob(name)]
+        for record in (each for each in (*beside, *inside) if each.name.endswith(("settings.json", RECORD))):
+            if record.is_file() and (found := next(damages_of(record), None)):
+                return found
+    return None
+
+
 def damages_of(record: Path) -> Iterator[Damage]:
     """What is damaged or missing of the files that a record lists by their sha256, or the record itself."""
     try:
-        listed = dict(read_json(record)["sha256"])
+        content = read_json(record)
+        listed = dict(content["sha256"])
+        if "key" in content and not isinstance(content["settings"]["model"], dict):
+            raise TypeError
     except (RunFailed, KeyError, TypeError, ValueError):
         yield Damage(record, "not a record of results", record)
         return

@@ -225,7 +225,7 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     if folder.spec.exists():
         return folder.path.name, "finished"
     steps = request.settings.schedule.steps if method_row(request.method).terms else 0
-    logged = folder.log.read_text().splitlines()[-1:] if folder.log.exists() else []
+    logged = folder.log.read_text(errors="replace").splitlines()[-1:] if folder.log.is_file() else []
     if logged and logged[0][:1].isdigit():
         ago = time.time() - folder.log.stat().st_mtime
         return folder.path.name, f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"
