@@ -1,5 +1,6 @@
 """Files that are either whole or absent: everything is written to a temporary name, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -84,6 +85,7 @@ def read_json(path: Path) -> Any:
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Raise RunFailed where there is no such file, or where what is read in the block is not of this kind."""
     try:
+        check_regular(path)
         yield
     except FileNotFoundError as error:
         raise RunFailed(
@@ -93,7 +95,14 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise RunFailed(f"{path}: not {kind} ({error}).\nDelete it and run the step that makes it again.") from error
 
 
+def check_regular(path: Path) -> None:
+    """Raise OSError for a folder, a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 def digest(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The sha256 of a file's bytes, in hex. Raises OSError, also for what is no file: a pipe would be waited for."""
+    check_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

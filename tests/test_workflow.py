@@ -153,6 +153,7 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
             forgotten.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
             assert forgotten.planned() == Counter(evaluate=10, figures=1, report=1)
             forgotten.undo()
+    assert forgotten.planned() == NOTHING  # a dry run moves nothing
 
 
 def test_a_result_of_other_settings_without_a_record_of_snakemake_is_named_and_made_again(forgotten: Pipeline) -> None:

@@ -1,5 +1,6 @@
 """What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
 
+import errno
 import os
 import re
 import sys
@@ -233,6 +234,26 @@ for domain in DOMAINS:
 ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
 
 
+# Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
+LISTS = (
+    r"-[a-zA-Z]*n[a-zA-Z]*|--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|lint|report|unlock|list)(=.*)?"
+)
+READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
+
+
+def check_cache():
+    """Raise WorkflowError where `.cache` cannot be written to."""
+    for folder in (Path(".cache/settings"), Path(".cache/runs")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise WorkflowError(
+                f"{folder}: cannot be written to ({error.strerror}).\nMake it writable, or move it."
+            ) from None
+
+
 def remove_stale_lock():
     """Remove the lock of a Snakemake that was killed here; jobs of it that still run are waited for by their like."""
     Path(".cache").mkdir(exist_ok=True)
@@ -241,7 +262,7 @@ def remove_stale_lock():
     except (Timeout, OSError):
         return  # another Snakemake is alive, or the file system has no locks
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
-    if locks and not workflow.dryrun:
+    if locks and not READS_ONLY:
         print(
             "An earlier Snakemake was killed in this folder; its lock is removed, and its work resumed.",
             file=sys.stderr,
@@ -255,12 +276,12 @@ def set_damaged_aside():
     runs, reports, prepared, manifests = map(Path, ("runs", "reports", "data/ready", "data/manifests"))
     damaged = [*damages(runs, reports), *damages_of_tables(prepared, manifests)]
     other = list(stale(PARAMS, runs, reports, prepared, manifests))
-    kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
+    kept = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
     if damaged:
         print(listing(f"Not as recorded, {kept} and made again", map(str, damaged)), file=sys.stderr)
     if other:
         print(listing(f"Not as asked for, {kept} and made again", map(str, other)), file=sys.stderr)
-    if workflow.dryrun:
+    if READS_ONLY:
         workflow.dag_settings.forcerun |= {str(each.path) for each in other}
         return
     set_aside(damaged)
@@ -270,6 +291,7 @@ def set_damaged_aside():
 
 
 if workflow.is_main_process:
+    check_cache()
     remove_stale_lock()
     set_damaged_aside()
 
