@@ -1,8 +1,21 @@
 """The pipeline: its configuration, its rules, and what `all` means."""
 
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from dacs.config import read_file
+from dacs.errors import BadRequest
+
 min_version("9.19")
+
+
+# Before Snakemake reads it, whose message names no line.
+try:
+    read_file(Path("params.yaml"))
+except BadRequest as error:
+    raise WorkflowError(str(error)) from None
 
 
 configfile: "params.yaml"

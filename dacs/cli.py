@@ -18,7 +18,18 @@ from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
 from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
-from dacs.verify import ASIDE, RECORD, damages, set_aside, write_record
+from dacs.verify import (
+    ASIDE,
+    FIGURES_RECORD,
+    PAGE_RECORD,
+    RECORD,
+    damages,
+    damages_of_tables,
+    first_damage,
+    manifest_record,
+    set_aside,
+    write_record,
+)
 
 Job = TypeVar("Job", bound=Section)
 NOT_SERVED = "dacs: Windows is not served; Linux and macOS are.\nRun it in the Windows Subsystem for Linux (WSL 2)."
@@ -36,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DacsError as error:
         print(f"dacs {verb.__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception:
+        if not (damaged := first_damage(path for path in parsed.values() if isinstance(path, Path))):
+            raise
+        print(f"dacs {verb.__name__}: {damaged}.\nRun 'dacs verify' for all that is damaged.", file=sys.stderr)
+        return RunFailed.exit_code
     except KeyboardInterrupt:
         print(f"dacs {verb.__name__}: stopped.", file=sys.stderr)
         return 130
@@ -47,22 +63,33 @@ def world(settings: Path, out: Path, manifest: Path, workers: int = 1) -> None:
     from dacs.demo_world.write import write_world
 
     job = _job(settings, WorldJob)
+    made_with = _made_with("world", job)
+    manifest_record(manifest).unlink(missing_ok=True)
     made = write_world(job.domain, out, seed=job.seed, scale=job.scale, frames=job.frames, workers=workers)
     write_json(manifest, made)
+    write_record(manifest_record(manifest), [manifest], made_with)
 
 
 def download(settings: Path, out: Path, manifest: Path) -> None:
     """Provide the raw frames of a domain, from its server or from a folder."""
     from dacs.download.download import bring
 
-    write_json(manifest, bring(_job(settings, DownloadJob), out, trusted=manifest.with_name("first-use.json")))
+    job = _job(settings, DownloadJob)
+    manifest_record(manifest).unlink(missing_ok=True)
+    write_json(manifest, bring(job, out, trusted=manifest.with_name("first-use.json")))
+    write_record(manifest_record(manifest), [manifest], _made_with("download", job))
 
 
 def remap(settings: Path, raw: Path, out: Path, workers: int = 1) -> None:
     """Map raw labels to train ids and resize the frames, once."""
     from dacs.prepare.remap import remap
 
-    remap(_job(settings, RemapJob), raw, out, workers)
+    job = _job(settings, RemapJob)
+    made_with = _made_with("remap", job, domain=job.domain)
+    (out / RECORD).unlink(missing_ok=True)
+    remap(job, raw, out, workers)
+    tables = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
+    write_record(out / RECORD, (path for name in tables for path in out.glob(name)), made_with)
 
 
 def train(settings: Path, seed: int, source: Path, target: Path, out: Path, method: str = "source") -> None:
@@ -109,20 +136,28 @@ def _launch(processes: int, **arguments: Any) -> None:
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:
     """Measure the networks of a run on frames of the target."""
-    from dacs.evaluation.evaluate import evaluate_run
+    from importlib.metadata import version
 
-    splits = PreparedSplit(index), PreparedSplit(train)
-    evaluate_run(RunDir(run), *splits, EvaluationDir(out), _job(settings, EvaluateJob))
-    write_record(out / RECORD, (path for path in out.rglob("*") if path.is_file()), settings)
+    from dacs.evaluation.evaluate import evaluate_run
+    from dacs.evaluation.spec import model_of
+
+    job, splits = _job(settings, EvaluateJob), (PreparedSplit(index), PreparedSplit(train))
+    made_with = {**_made_with("evaluate", job, network=model_of(RunDir(run)).network), "torch": version("torch")}
+    evaluate_run(RunDir(run), *splits, EvaluationDir(out), job)
+    made = (path for path in out.rglob("*") if path.is_file() and path.name != RECORD)
+    write_record(out / RECORD, made, made_with)
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
     """Draw the figures and write the tables and the metrics."""
     from dacs.reporting.figures import make
 
-    make(_job(settings, FiguresJob), runs, ready, out)
-    made = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
-    write_record(out / "figures" / RECORD, [out / "metrics.json", *made], settings)
+    job = _job(settings, FiguresJob)
+    made_with = _made_with("figures", job)
+    make(job, runs, ready, out)
+    files = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
+    made = (path for path in files if not path.name.endswith(RECORD))
+    write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], made_with)
 
 
 def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), provenance: bool = False) -> None:
@@ -134,8 +169,9 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), 
     if provenance:
         page.write(job, reports, runs, out, of_project(Path()))
         return
+    made_with = _made_with("report", job)
     page.write(job, reports, runs, out)
-    write_record(reports / "figures" / f"page.{RECORD}", [out], settings)
+    write_record(reports / PAGE_RECORD, [out], made_with)
 
 
 def predict(
@@ -193,12 +229,22 @@ def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
 
 
 def verify(
-    runs: Path = Path("runs"), reports: Path = Path("reports"), ready: Path = Path("data/ready"), remake: bool = False
+    runs: Path = Path("runs"),
+    reports: Path = Path("reports"),
+    ready: Path = Path("data/ready"),
+    manifests: Path = Path("data/manifests"),
+    params: Path = Path("params.yaml"),
+    remake: bool = False,
 ) -> None:
-    """Compare results and prepared frames with their records."""
+    """Compare results and prepared frames with their records and with params.yaml."""
     from dacs.datasets.decode import listing
 
-    found = list(damages(runs, reports, ready))
+    found = [*damages(runs, reports, ready), *damages_of_tables(ready, manifests)]
+    if params.exists():
+        from dacs.config import load
+        from dacs.stale import stale
+
+        found += stale(load(params), runs, reports, ready, manifests)
     if not found:
         print("All results are as they were recorded.")
         return
@@ -207,6 +253,14 @@ def verify(
         raise RunFailed(f"{listed}\nRun 'dacs verify --remake', then 'snakemake --cores all all' makes them again.")
     set_aside(found)
     print(f"{listed}\nThey are kept in {ASIDE}; 'snakemake --cores all all' makes them again.")
+
+
+def _made_with(verb: str, job: Section, *, domain: str = "", network: str = "") -> dict[str, str]:
+    """What is recorded beside the results of a job."""
+    from dacs.jobs import job_digest
+    from dacs.stale import code_of_job
+
+    return {"settings": job_digest(job), "code": code_of_job(verb, domain=domain, network=network)}
 
 
 def _job(settings: Path, kind: type[Job]) -> Job:
@@ -237,6 +291,7 @@ def _count(text: str) -> int:
 ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose default is that of the argument
     "settings": {"type": Path, "help": "JSON file with the settings of this job"},
     "out": {"type": Path, "help": "where the result is written"},
+    "manifests": {"type": Path, "help": "manifests of raw frames"},
     "manifest": {"type": Path, "help": "where a copy of the manifest is written"},
     "workers": {"type": _count, "help": "processes; no effect on the result"},
     "raw": {"type": Path, "help": "raw frames, such as data/raw/gta5"},

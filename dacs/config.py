@@ -18,6 +18,7 @@ from dacs.fields import STREET, Scale, Section
 from dacs.settings import Adapt, Params, Remap
 
 SCALES = get_args(Scale)
+MOST_VALUES = 100_000  # of a file: aliases of aliases can stand for more than memory holds
 BASE = "base"  # in a recipe: another one, which it overrides
 
 
@@ -28,8 +29,7 @@ def load(source: Path | dict[str, Any]) -> Params:
     recipe at every scale. Raises BadRequest naming the key, what was found there, what was expected and the nearest
     valid name.
     """
-    text = json.dumps(read_file(source) if isinstance(source, Path) else source, default=str)
-    content = json.loads(text, object_pairs_hook=_once)
+    content = _as_json(read_file(source) if isinstance(source, Path) else source)
     if not isinstance(content, dict):
         raise BadRequest("params.yaml: it should hold sections such as `runs:` and `train:`; it holds none.")
     scales, recipes = _blocks(content, "scales", "smoke"), _blocks(content, "recipes", "official-code")
@@ -55,6 +55,14 @@ def load(source: Path | dict[str, Any]) -> Params:
         for another in SCALES:
             overridden(another, other, f"recipes.{other} at scale: {another} (overriding the rest): ")
     return result
+
+
+def _as_json(content: Any) -> Any:
+    """The content as JSON has it: keys are text, and so are dates. Raises BadRequest for what JSON cannot have."""
+    try:
+        return json.loads(json.dumps(content, default=str), object_pairs_hook=_once)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRequest(f"params.yaml: not sections with values ({error}).") from error
 
 
 def _blocks(content: dict[str, Any], key: str, example: str) -> dict[str, Any]:
@@ -95,11 +103,44 @@ def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, An
 def read_file(path: Path) -> Any:
     """The content of a YAML file. Raises BadRequest where it is none, or where it gives a key twice."""
     try:
-        return yaml.load(path.read_text(), _Loader)
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise BadRequest(f"{path}: more than {MOST_VALUES} values, with all that its aliases repeat.")
+        return loader.construct_document(node)
     except FileNotFoundError as error:
         raise BadRequest(f"{path}: not found.\nRun the command in the project's folder.") from error
-    except yaml.YAMLError as error:
-        raise BadRequest(f"{path}: not YAML.\n{error}") from error
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BadRequest(f"{path}, line {line}: not UTF-8 text (byte {error.object[error.start]:#x}).") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        begun = f" {error.context}, begun in line {error.context_mark.line + 1}" if error.context_mark else ""
+        raise BadRequest(f"{path}{where}: not YAML ({error.problem or error.context}{begun}).") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadRequest(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    except RecursionError as error:
+        raise BadRequest(f"{path}: nested too deeply.") from error
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node holds, those of its aliases included. Raises BadRequest for an alias within itself."""
+    if known.get(id(node)) == 0:
+        raise BadRequest(f"params.yaml, line {node.start_mark.line + 1}: holds itself by an alias.")
+    if id(node) not in known:
+        known[id(node)] = 0
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        known[id(node)] = 1 + sum(_values(part, known) for part in inner)
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,6 +1,8 @@
 """Values of params.yaml that are each valid, but do not fit together."""
 
+import difflib
 from collections.abc import Iterator
+from pathlib import Path
 
 from dacs.datasets.registry import DATASETS
 from dacs.errors import nearest
@@ -90,6 +92,9 @@ def _faults_of_domains(params: Params) -> Iterator[str]:
                 f"data.sources.{name} is world, which renders {', '.join(WORLD)} only.\n"
                 "Name the folder of a copy instead, or download."
             )
+        near = difflib.get_close_matches(source, ("world", "download"), n=1)
+        if source not in ("world", "download") and near and "/" not in source and not Path(source).exists():
+            yield f"data.sources.{name} is '{source}', which is no folder; did you mean '{near[0]}'?"
         if name in params.data.subset and source in ("world", "download"):
             yield (
                 f"data.subset names {name}, but data.sources.{name} is {source}, which gives all of it.\n"

@@ -68,12 +68,19 @@ def _names(value: Any) -> list[str]:
 
 
 HIGHEST_ID = 65535  # of a raw id: 16 bits
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+# The highest values are far above what is of use, and below what ends in want of memory or processes.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Cores = Annotated[int, Field(ge=0, le=1024)]
+Pixels = Annotated[int, Field(ge=1, le=65536)]
+Batch = Annotated[int, Field(ge=1, le=65536)]
+Width = Annotated[int, Field(ge=1, le=65536)]  # channels
+Positive = Annotated[float, Field(gt=0, le=10**6)]
+NotNegative = Annotated[float, Field(ge=0, le=10**6)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Size = tuple[Count, Count]  # height, width in pixels
+Size = tuple[Pixels, Pixels]  # height, width
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
 Distinct = AfterValidator(_distinct)
 Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target

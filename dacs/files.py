@@ -1,10 +1,12 @@
 """Files that are either whole or absent: everything is written to a temporary name, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +51,58 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+class MissingKey(RunFailed, KeyError):
+    """A file lacks what is asked for."""
+
+    __str__ = Exception.__str__  # that of KeyError quotes
+
+
+class _Object(dict[str, Any]):
+    """An object of a JSON file, which names the file where a key is missing."""
+
+    _file: Path
+
+    @classmethod
+    def of(cls, file: Path, pairs: list[tuple[str, Any]]) -> "_Object":
+        found = cls(pairs)
+        found._file = file
+        return found
+
+    def __missing__(self, key: str) -> Any:
+        raise MissingKey(f"{self._file}: has no '{key}'.\nDelete it and run the step that makes it again.")
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """The content of a JSON file, an object. Where it lacks what is asked for, RunFailed is raised, as by `reading`."""
     with reading(path, "JSON"):
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_Object.of, path))
+        if not isinstance(content, dict):
+            raise ValueError(f"an object was expected, {type(content).__name__} was found")
+        return content
 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Raise RunFailed where there is no such file, or where what is read in the block is not of this kind."""
     try:
+        check_regular(path)
         yield
     except FileNotFoundError as error:
         raise RunFailed(
             f"{path}: not found.\nRun the step that makes it; 'snakemake --cores all all' runs every missing one."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises a SyntaxError for a broken PNG
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:  # Pillow raises a SyntaxError for a broken PNG
         raise RunFailed(f"{path}: not {kind} ({error}).\nDelete it and run the step that makes it again.") from error
 
 
+def check_regular(path: Path) -> None:
+    """Raise OSError for a folder, a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 def digest(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The sha256 of a file's bytes, in hex. Raises OSError, also for what is no file: a pipe would be waited for."""
+    check_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

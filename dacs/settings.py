@@ -13,28 +13,34 @@ from dacs.fields import (
     IGNORED,
     STREET,
     Backbone,
+    Batch,
     Byte,
     ClassName,
     ClassNames,
+    Cores,
     Count,
     CountOrNone,
     Device,
     Distinct,
+    Few,
     MethodName,
     Name,
     NetworkName,
     NotNegative,
     Patterns,
+    Pixels,
     Positive,
     Range,
     RawId,
     Resample,
     Scale,
     Section,
+    Seed,
     Share,
     Size,
     Task,
     Text,
+    Width,
     raw_keys,
 )
 from dacs.labels import CITYSCAPES, IGNORE, Class, LabelSet
@@ -117,7 +123,7 @@ def label_set(labels: Labels | None) -> LabelSet:
 class Runs(Section):
     tasks: Annotated[list[Task], Field(min_length=1), Distinct]
     methods: Annotated[list[MethodName], Field(min_length=1), Distinct]
-    seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000), Distinct]
 
 
 class DownloadOptions(Section):
@@ -127,7 +133,7 @@ class DownloadOptions(Section):
     unpack: bool
     gta5_frames: Literal["all", "official"]
     subset: Annotated[list[Name], Distinct]  # data sets whose folder holds a part of what is published
-    parallel: Count
+    parallel: Few
     mirrors: dict[str, str]
     unverified_hosts: Annotated[list[str], Distinct]
 
@@ -159,7 +165,7 @@ class Frames(Section):
 
 
 class World(Section):
-    seed: CountOrNone
+    seed: Seed
     scale: Annotated[float, Field(gt=0.05, le=1)]
     frames: Frames
 
@@ -188,7 +194,7 @@ class Model(Section):
     weights_folder: Text
     convention: Literal["torchvision", "caffe"]
     aspp_branches: Literal[2, 4]
-    head_width: Count
+    head_width: Width
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     bn_affine: Literal["trained", "frozen"]
 
@@ -200,8 +206,8 @@ class Model(Section):
 
 class Loop(Section):
     no_effect = frozenset({"workers", "checkpoint_every", "device", "cuda_graphs", "processes"})
-    batch: Count
-    accumulate: Count
+    batch: Batch
+    accumulate: Batch
     processes: Count
     sync_bn: bool
     crop: Size
@@ -218,8 +224,8 @@ class Loop(Section):
     warmup_ratio: Share
     backbone_lr_factor: Positive | Literal["listed"]
     head_lr_factor: Positive
-    threads: CountOrNone
-    workers: CountOrNone
+    threads: Cores
+    workers: Cores
     device: Device
     deterministic: bool
     precision: Literal["fp32", "tf32", "bf16"]
@@ -228,7 +234,7 @@ class Loop(Section):
     cuda_graphs: bool
     log_every: Count
     checkpoint_every: Count
-    snapshots: Count
+    snapshots: Few
 
     @property
     def graphs(self) -> bool:
@@ -276,7 +282,7 @@ class Adapt(Section):
     rare_class_crop: Share
     feature_distance: NotNegative
     masked_weight: NotNegative
-    mask_block: Count
+    mask_block: Pixels
     mask_ratio: Share
 
 
@@ -286,14 +292,14 @@ class AdaBN(Section):
 
 class Evaluate(Section):
     no_effect = frozenset({"batch"})
-    batch: Count
+    batch: Batch
     labels: Literal["prepared", "full"]
     criteria_frames: Count
     choose_by: Literal["information", "agreement", "entropy"]
 
 
 class Figures(Section):
-    frames: Count
+    frames: Few
 
 
 class Report(Section):
@@ -330,7 +336,7 @@ class WorldJob(Section):
     """Rendering one domain of the built-in world."""
 
     domain: Name
-    seed: CountOrNone
+    seed: Seed
     scale: float
     frames: dict[str, Count]  # by split
 

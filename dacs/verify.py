@@ -15,11 +15,16 @@ from typing import Any, NamedTuple
 
 from dacs.errors import RunFailed
 from dacs.files import digest, read_json, write_json
-from dacs.layout import PreparedSplit
+from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.provenance import canonical
 
 RECORD = "record.json"
+FIGURES_RECORD = f"figures/{RECORD}"  # of tables and figures, below `reports`
+PAGE_RECORD = f"figures/page.{RECORD}"
 ASIDE = Path(".cache/damaged")
+
+
+MadeWith = dict[str, str]  # settings, code, torch → digest or version
 
 
 class Damage(NamedTuple):
@@ -33,26 +38,62 @@ class Damage(NamedTuple):
         return f"{self.path}: {self.reason}"
 
 
-def write_record(record: Path, files: Iterable[Path], settings: Path) -> None:
-    """Record files by their sha256, relative to the folder of the record, and the settings that they were made with."""
+def write_record(record: Path, files: Iterable[Path], made_with: MadeWith) -> None:
+    """Record files by their sha256, relative to the folder of the record, and what they were made with."""
     listed = {os.path.relpath(path, record.parent): digest(path) for path in sorted(files)}
-    write_json(record, {"settings": settings.stem, "sha256": listed})
+    write_json(record, {**made_with, "sha256": listed})
+
+
+def manifest_record(manifest: Path) -> Path:
+    """The record of a manifest of raw frames."""
+    return manifest.with_name(f"{manifest.stem}.{RECORD}")
 
 
 def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Damage]:
     """What is damaged or missing of runs, their evaluations, the report and, if `ready` is given, prepared frames."""
     for spec in sorted(runs.glob("*/*/seed*/settings.json")):
         yield from damages_of(spec)
-    for record in sorted([*runs.glob(f"*/*/seed*/evaluation/{RECORD}"), *reports.glob(f"figures/*{RECORD}")]):
+    for record in sorted(runs.glob(f"*/*/seed*/evaluation/{RECORD}")):
         yield from damages_of(record)
+    for name, marker in ((FIGURES_RECORD, "metrics.json"), (PAGE_RECORD, "index.html")):
+        yield from _damages_of_output(reports / name, reports / marker)
     for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):
         yield from damages_of_split(PreparedSplit(stats.parent))
+
+
+def damages_of_tables(ready: Path, manifests: Path) -> Iterator[Damage]:
+    """What is damaged or missing of the manifests of raw frames and of the tables of prepared ones."""
+    for record in sorted(manifests.glob(f"*.{RECORD}")):
+        yield from _damages_of_output(record, record.with_name(record.name.replace(f".{RECORD}", ".json")))
+    for record in sorted(ready.glob(f"*/{RECORD}")):
+        yield from _damages_of_output(record, PreparedDomain(record.parent).data_report)
+
+
+def _damages_of_output(record: Path, marker: Path) -> Iterator[Damage]:
+    """The same as `damages_of`, where there is a record, which is not itself what Snakemake asks for."""
+    if record.exists():
+        yield from (damage._replace(marker=marker) for damage in damages_of(record))
+
+
+def first_damage(paths: Iterable[Path]) -> Damage | None:
+    """What is damaged of results and prepared frames in folders or beside them, if anything is."""
+    names = RECORD, f"*.{RECORD}", "settings.json"
+    for path in paths:
+        beside = [path, path / "settings.json", path.parent / RECORD, path.parent / "settings.json"]
+        inside = [record for name in names for record in path.rglob(name)]
+        for record in (each for each in (*beside, *inside) if each.name.endswith(("settings.json", RECORD))):
+            if record.is_file() and (found := next(damages_of(record), None)):
+                return found
+    return None
 
 
 def damages_of(record: Path) -> Iterator[Damage]:
     """What is damaged or missing of the files that a record lists by their sha256, or the record itself."""
     try:
-        listed = dict(read_json(record)["sha256"])
+        content = read_json(record)
+        listed = dict(content["sha256"])
+        if "key" in content and not isinstance(content["settings"]["model"], dict):
+            raise TypeError
     except (RunFailed, KeyError, TypeError, ValueError):
         yield Damage(record, "not a record of results", record)
         return

@@ -1,7 +1,9 @@
 """The state of a run is saved and restored exactly; a checkpoint that does not fit or is damaged is refused."""
 
 import copy
+import hashlib
 import pickle
+import random
 import resource
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ import torch
 from torch import Tensor
 
 from dacs.errors import RunFailed
-from dacs.training.checkpoint import State, resume, save
+from dacs.training.checkpoint import State, read, remove_damaged, resume, save, write
 from dacs.training.loop import initial_state
 from dacs.training.objectives import Term
+
+STEPS = 6  # of the runs
 
 
 class Counter(Term):
@@ -79,14 +83,14 @@ def test_every_part_of_the_state_is_restored_exactly(optimizer: str, path: Path)
     save(state, path, "key")
     before, expected = content(other), content(state)
     assert not any(equal(before[part], expected[part]) for part in before)
-    resume(other, path, "key")
+    resume(other, path, "key", STEPS)
     assert equal(content(other), expected)
 
 
 def test_without_a_checkpoint_the_state_stays(path: Path) -> None:
     state = begin(0)
     before = copy.deepcopy(content(state))
-    resume(state, path, "key")
+    resume(state, path, "key", STEPS)
     assert equal(content(state), before)
 
 
@@ -96,7 +100,7 @@ def test_saving_changes_nothing_and_what_is_saved_does_not_change_later(path: Pa
     save(state, path, "key")
     assert equal(content(state), before)
     state.student.head.branches[0].bias.data.add_(1)
-    resume(other, path, "key")
+    resume(other, path, "key", STEPS)
     assert equal(content(other), before)
 
 
@@ -105,7 +109,7 @@ def test_a_checkpoint_of_other_settings_is_refused(path: Path) -> None:
     other = begin(1)
     before = copy.deepcopy(content(other))
     with pytest.raises(RunFailed, match="of other settings") as caught:
-        resume(other, path, "two")
+        resume(other, path, "two", STEPS)
     assert all(word in str(caught.value) for word in (str(path), "one", "two", "Delete"))
     assert equal(content(other), before)
 
@@ -115,12 +119,68 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(damage: str, path: Path)
     save(begin(0), path, "key")
     whole = path.read_bytes()
     if damage == "other":
-        torch.save({"weights": torch.zeros(3)}, path)
+        torch.save({"weights": torch.zeros(3)}, path)  # as earlier versions wrote them
     else:
         path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "noise": whole[::-1], "text": b"hi"}[damage])
     with pytest.raises(RunFailed, match="not a readable checkpoint") as caught:
-        resume(begin(0), path, "key")
+        resume(begin(0), path, "key", STEPS)
     assert str(path) in str(caught.value).splitlines()[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_flipped_bit_is_noticed_and_the_checkpoint_removed(
+    seed: int, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(begin(0), path, "key")
+    remove_damaged(path)
+    assert path.exists()
+    content, generator = bytearray(path.read_bytes()), random.Random(seed)
+    content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+    path.write_bytes(content)
+    with pytest.raises(RunFailed, match="its checksum differs"):
+        read(path)
+    remove_damaged(path)
+    assert not path.exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(str(path))
+    assert "starts from its beginning" in line
+
+
+def _cut(tensors: dict[str, Any]) -> None:
+    name = next(name for name, value in tensors.items() if isinstance(value, Tensor) and value.dim())
+    tensors[name] = tensors[name][:1, :1] if tensors[name].dim() > 1 else tensors[name][:1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.update(step=STEPS),
+        lambda found: found.update(step=-1),
+        lambda found: found.update(step="two"),
+        lambda found: found.pop("student"),
+        lambda found: found.pop("key"),
+        lambda found: found.update(more=1),
+        lambda found: found["student"].popitem(),
+        lambda found: found["terms"].pop(),
+        lambda found: found["terms"].append({}),
+        lambda found: _cut(found["student"]),
+        lambda found: _cut(found["teacher"]),
+        lambda found: _cut(found["optimizer"]["state"][0]),
+        lambda found: found["optimizer"]["param_groups"].pop(),
+        lambda found: found.update(rows="{"),
+        lambda found: found.update(pending=None),
+    ],
+)
+def test_a_whole_checkpoint_that_is_none_of_this_run_is_an_error_of_one_line(change: Any, path: Path) -> None:
+    save(begin(0), path, "key")
+    found = read(path)
+    change(found)
+    write(path, found)
+    with pytest.raises(RunFailed, match="not a checkpoint of this run") as caught:
+        resume(begin(0), path, "key", STEPS)
+    first, advice = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: ")
+    assert advice.startswith("Delete")
 
 
 class Hostile:
@@ -131,13 +191,14 @@ class Hostile:
 
 
 def test_no_code_is_run_from_a_checkpoint(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for write in (
-        lambda: torch.save({"key": "key", "trap": Hostile()}, path),
-        lambda: path.write_bytes(pickle.dumps(Hostile(), protocol=2)),
+    plain = pickle.dumps(Hostile(), protocol=2)
+    for make in (
+        lambda: write(path, {"key": "key", "trap": Hostile()}),
+        lambda: path.write_bytes(hashlib.sha256(plain).digest() + plain),
     ):
-        write()
+        make()
         with pytest.raises(RunFailed, match="not a readable checkpoint"):
-            resume(begin(0), path, "key")
+            resume(begin(0), path, "key", STEPS)
     assert "code was run" not in capsys.readouterr().out
 
 

@@ -35,7 +35,7 @@ from dacs.models.segmenter import Segmenter
 from dacs.models.statistics import re_estimate
 from dacs.provenance import ROOT
 from dacs.settings import RunSettings
-from dacs.training import loop, objectives
+from dacs.training import checkpoint, loop, objectives
 from dacs.training.batches import step_batches
 from dacs.training.objectives import Losses, Networks, StepBatch, Term
 from dacs.training.run import Run
@@ -496,7 +496,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     with pytest.raises(RunFailed, match=rf"loss_\w+ is {bad} at step 5; training stopped") as caught:
         train(tmp_path, run)
     assert f"{tmp_path / 'checkpoint.pt'} keeps the last good state" in str(caught.value)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert checkpoint.read(tmp_path / "checkpoint.pt")["step"] == 4
     assert not RunDir(tmp_path).weights.exists()
     assert RunDir(tmp_path).kept_steps == [3]
 
@@ -671,10 +671,28 @@ def test_a_resumed_run_needs_the_state_of_its_terms_and_has_it(
     with pytest.raises(Interrupted):
         train(folder.path, run)
     if lost:
-        content = torch.load(folder.checkpoint, weights_only=True)
+        content = checkpoint.read(folder.checkpoint)
         content["terms"][2]["centre"].zero_()
-        torch.save(content, folder.checkpoint)
+        checkpoint.write(folder.checkpoint, content)
     assert (train(folder.path, run) == expected) != lost
+
+
+def test_a_damaged_checkpoint_starts_the_run_anew_and_the_result_is_the_same(
+    ready: Path, tmp_path: Path, at_step: AtStep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where statistics of the target, which a checkpoint has, are estimated at the start."""
+    run, folder = tiny.run(ready, "dacs", bn_statistics="target", bn_frames=2), RunDir(tmp_path / "run")
+    expected = train(tmp_path / "whole", run)
+    at_step(3, stop)
+    with pytest.raises(Interrupted):
+        train(folder.path, run)
+    content = bytearray(folder.checkpoint.read_bytes())
+    content[len(content) // 2] ^= 4
+    folder.checkpoint.write_bytes(content)
+    assert train(folder.path, run) == expected
+    printed = capsys.readouterr().err
+    assert f"{folder.checkpoint}: not a readable checkpoint" in printed
+    assert "resuming" not in printed
 
 
 def test_the_order_of_a_method_decides_the_source_images_of_a_step_and_no_target_image(

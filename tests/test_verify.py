@@ -98,7 +98,7 @@ def test_an_edited_table_and_a_lost_figure_are_named() -> None:
     table, metrics = REPORTS / "tables/summary.csv", REPORTS / "metrics.json"
     table.write_text("method,miou\ndacs,44.9\n")
     metrics.write_text("{}")
-    write_record(REPORTS / "figures/record.json", [table, metrics], Path("settings/abc.json"))
+    write_record(REPORTS / "figures/record.json", [table, metrics], {"settings": "abc"})
     assert not list(damages(RUNS, REPORTS))
     table.write_text("method,miou\ndacs,99.9\n")
     metrics.unlink()

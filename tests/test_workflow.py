@@ -6,6 +6,7 @@ These tests are the contract between Snakemake, DVC and us: each says what must 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from pipeline import ADAPTATION, EVERY, REPRO, SNAKEMAKE, TOOLS, Pipeline, create, environment
+from pipeline import ADAPTATION, EVERY, FINISHED, REPRO, SNAKEMAKE, TOOLS, Pipeline, create, environment
 
 NOTHING: Counter[str] = Counter()
 
@@ -118,6 +119,54 @@ def test_an_edit_of_code_redoes_what_uses_it(edited: Pipeline) -> None:
     assert edited.planned() == Counter(adapt=4, evaluate=10, figures=1, report=1)
 
 
+@pytest.fixture
+def forgotten(edited: Pipeline) -> Iterator[Pipeline]:
+    """The same without what Snakemake knows of it, which comes back at the end."""
+    known, kept = edited.folder / ".snakemake", edited.folder / ".known"
+    known.rename(kept)
+    yield edited
+    shutil.rmtree(known)
+    kept.rename(known)
+
+
+def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
+    """Snakemake without its records takes every file for up to date."""
+    assert forgotten.planned() == NOTHING
+    for section, value, expected in (
+        ("report__title", "Streets", Counter(report=1)),
+        ("evaluate__choose_by", "entropy", Counter(evaluate=10, figures=1, report=1)),
+        ("methods__dacs", {"threshold": 0.5}, Counter(adapt=2, evaluate=2, figures=1, report=1)),
+        ("adabn__frames", 3, Counter(adabn=2, evaluate=10, figures=1, report=1)),
+        ("remap__images", "ppm", None),
+        ("world__seed", 1, None),
+    ):
+        forgotten.set(**{section: value})
+        planned = forgotten.planned()
+        if expected is None:
+            whole = Counter(train=2, train_start=2, adapt=4, adabn=2, evaluate=10, figures=1, report=1)
+            assert planned - Counter(world=3, remap=2, remap_target=1) == whole, section
+            assert planned["remap"] == 2
+        else:
+            assert planned == expected, section
+        forgotten.undo()
+        if section == "methods__dacs":
+            forgotten.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
+            assert forgotten.planned() == Counter(evaluate=10, figures=1, report=1)
+            forgotten.undo()
+    assert forgotten.planned() == NOTHING  # a dry run moves nothing
+
+
+def test_a_result_of_other_settings_without_a_record_of_snakemake_is_named_and_made_again(forgotten: Pipeline) -> None:
+    before = forgotten.bytes_of("reports/metrics.json")
+    forgotten.set(report__title="Streets")
+    printed = forgotten.run(*SNAKEMAKE)
+    assert "reports/index.html: made with other settings or code" in printed
+    assert "Streets" in (forgotten.folder / "reports/index.html").read_text()
+    assert Counter(FINISHED.findall(printed)) - Counter(all=1) == Counter(report=1)
+    assert forgotten.bytes_of("reports/metrics.json") == before
+    assert forgotten.jobs(*SNAKEMAKE) == NOTHING
+
+
 def test_snakemakes_own_report_is_written(edited: Pipeline) -> None:
     edited.run("snakemake", "--report", "report.html")
     assert (edited.folder / "report.html").stat().st_size > 100_000
@@ -127,6 +176,16 @@ def test_wrong_params_are_refused_by_name_before_anything_runs(edited: Pipeline)
     edited.edit("params.yaml", "  threshold:", "  thresold:")
     printed = edited.run(*SNAKEMAKE, fails=True)
     assert "adapt.thresold is not known; did you mean 'threshold'?" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("command", [SNAKEMAKE, REPRO])
+def test_what_is_no_yaml_is_refused_with_its_line(edited: Pipeline, command: tuple[str, ...]) -> None:
+    edited.edit("params.yaml", "recipe: shipped", "recipe: [shipped")
+    line = 1 + (edited.folder / "params.yaml").read_text().splitlines().index("recipe: [shipped")
+    printed = edited.run(*command, fails=True)
+    assert "params.yaml" in printed
+    assert re.search(rf"line {line + 1}\b|line {line}\b", printed)
     assert "Traceback" not in printed
 
 

@@ -1,5 +1,6 @@
 """The page: everything that `figures` made, in one HTML file that loads nothing else."""
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -116,7 +117,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, 
             rules=RULES,
             key_settings={title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
             continued=adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == START else None,
-            settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
+            settings=yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True, width=100),
             settings_of=" and ".join(described),
             runs=specs,
             lock=digest(lock) if lock.exists() else None,

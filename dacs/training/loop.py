@@ -42,9 +42,12 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
     loop, steps, group = run.settings.loop, run.settings.schedule.steps, current_group()
     device = device_for(loop.device)
     set_numerics(threads=loop.threads, deterministic=loop.deterministic, precision=loop.precision)
+    if group.is_first:
+        checkpoint.remove_damaged(folder.checkpoint)
+    group.any(False)  # the other processes look for a checkpoint only then
     with memory_errors("the networks", MEMORY_ADVICE):
         state = initial_state(run, device, resumed=folder.checkpoint.exists(), group=group)
-    checkpoint.resume(state, folder.checkpoint, key)
+    checkpoint.resume(state, folder.checkpoint, key, steps)
     check_same_step(group, state.step)
     networks, batches = networks_of(state, run), step_batches(run, state.step, device, group)
     adapt = run.settings.adapt

@@ -187,14 +187,31 @@ def _digest_of_init(run: Run) -> Any:
 
 def spec_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, and the key made of it."""
+    model = run.settings.model
+    reference = digest(weights_file(model)) if _compares_with_backbone(run.row, run.settings) else None
+    return _spec_with(run, _digest_of_init(run), reference)
+
+
+def made_as(folder: RunDir, run: Run) -> bool:
+    """Whether a finished run has the key of `run`. Weights that are not on this disk are compared by name alone."""
+    recorded, model = read_json(folder.spec), run.settings.model
+    from_weights = run.init is None or _compares_with_backbone(run.row, run.settings)
+    if from_weights and model.weights != NONE and weights_on_disk(model) is None:
+        wanted = _spec_with(run, recorded["init"], recorded["reference"])
+        return bool(recorded["key"] == wanted["key"] and recorded["settings"]["model"]["weights"] == model.weights)
+    return bool(recorded["key"] == spec_of(run)["key"])
+
+
+def _spec_with(run: Run, init: Any, reference: str | None) -> dict[str, Any]:
+    """The same with these digests of initial weights and of those that features are compared with."""
     data = {"source": run.source} | ({"target": run.target} if run.row.adapts or run.row.recalibrates else {})
     model = run.settings.model
     spec = {
         "method": run.method,
         "seed": run.seed,
         "data": {role: read_json(split.stats)["sha256"] for role, split in data.items()},
-        "init": _digest_of_init(run),
-        "reference": digest(weights_file(model)) if _compares_with_backbone(run.row, run.settings) else None,
+        "init": init,
+        "reference": reference,
         "code": code_of(run.row, model),
         "torch": version("torch"),
         "frames": describe_scale(run.target),  # for predictions
@@ -246,7 +263,7 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     if folder.spec.exists():
         return folder.path.name, "finished"
     steps = request.settings.schedule.steps if method_row(request.method).terms else 0
-    logged = folder.log.read_text().splitlines()[-1:] if folder.log.exists() else []
+    logged = folder.log.read_text(errors="replace").splitlines()[-1:] if folder.log.is_file() else []
     if logged and logged[0][:1].isdigit():
         ago = time.time() - folder.log.stat().st_mtime
         return folder.path.name, f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"

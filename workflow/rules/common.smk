@@ -1,5 +1,6 @@
 """What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
 
+import errno
 import os
 import re
 import sys
@@ -11,7 +12,6 @@ from snakemake.exceptions import WorkflowError
 
 from dacs.config import load, read_file
 from dacs.datasets.decode import listing
-from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
 from dacs.jobs import (
     dataset_of,
@@ -29,11 +29,10 @@ from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, possible, recalibrating, supervised
-from dacs.networks import NETWORKS
-from dacs.provenance import code_digest
+from dacs.stale import code_of_job, stale
 from dacs.training.run import snapshot_steps
-from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
-from dacs.verify import ASIDE, damages, set_aside
+from dacs.training.run_cache import adopt, code_of
+from dacs.verify import ASIDE, damages, damages_of_tables, set_aside
 from dacs.watch import Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -167,8 +166,7 @@ def files_of_custom(wildcards):
 
 def code_of_remap(wildcards):
     """A digest of the code that preparing a domain reaches."""
-    row = [f"{MODULES[wildcards.domain]}:DATASET"] if wildcards.domain in MODULES else []
-    return code_digest("dacs.prepare.remap:remap", *row, ignore=NOT_DIGESTED)
+    return code_of_job("remap", domain=wildcards.domain)
 
 
 def code_of_run(wildcards):
@@ -237,6 +235,26 @@ for domain in DOMAINS:
 ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
 
 
+# Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
+LISTS = (
+    r"-[a-zA-Z]*n[a-zA-Z]*|--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|lint|report|unlock|list)(=.*)?"
+)
+READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
+
+
+def check_cache():
+    """Raise WorkflowError where `.cache` cannot be written to."""
+    for folder in (Path(".cache/settings"), Path(".cache/runs")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise WorkflowError(
+                f"{folder}: cannot be written to ({error.strerror}).\nMake it writable, or move it."
+            ) from None
+
+
 def remove_stale_lock():
     """Remove the lock of a Snakemake that was killed here; jobs of it that still run are waited for by their like."""
     Path(".cache").mkdir(exist_ok=True)
@@ -245,7 +263,7 @@ def remove_stale_lock():
     except (Timeout, OSError):
         return  # another Snakemake is alive, or the file system has no locks
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
-    if locks and not workflow.dryrun:
+    if locks and not READS_ONLY:
         print(
             "An earlier Snakemake was killed in this folder; its lock is removed, and its work resumed.",
             file=sys.stderr,
@@ -255,16 +273,26 @@ def remove_stale_lock():
 
 
 def set_damaged_aside():
-    """Move results aside that are not as they were recorded, so that they are made again; of a dry run, say so."""
-    found = list(damages(Path("runs"), Path("reports")))
-    if found:
-        kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
-        print(listing(f"Not as recorded, {kept} and made again", map(str, found)), file=sys.stderr)
-        if not workflow.dryrun:
-            set_aside(found)
+    """Move results aside that are not as recorded or asked for, so that they are made again; of a dry run, say so."""
+    runs, reports, prepared, manifests = map(Path, ("runs", "reports", "data/ready", "data/manifests"))
+    damaged = [*damages(runs, reports), *damages_of_tables(prepared, manifests)]
+    other = list(stale(PARAMS, runs, reports, prepared, manifests))
+    kept = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
+    if damaged:
+        print(listing(f"Not as recorded, {kept} and made again", map(str, damaged)), file=sys.stderr)
+    if other:
+        print(listing(f"Not as asked for, {kept} and made again", map(str, other)), file=sys.stderr)
+    if READS_ONLY:
+        workflow.dag_settings.forcerun |= {str(each.path) for each in other}
+        return
+    set_aside(damaged)
+    if other:
+        adopt(runs)  # an undone edit finds them again
+    set_aside(other)
 
 
 if workflow.is_main_process:
+    check_cache()
     remove_stale_lock()
     set_damaged_aside()
 

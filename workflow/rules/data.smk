@@ -22,7 +22,7 @@ rule world:
         runtime=60,
     params:
         settings=settings("world"),
-        code=code_digest("dacs.demo_world.write:write_world", ignore=NOT_DIGESTED),
+        code=code_of_job("world"),
     message:
         "Rendering the {wildcards.domain} frames of the built-in world"
     shell:

@@ -26,7 +26,7 @@ rule evaluate:
         gpu=GPUS,
     params:
         settings=settings("evaluate"),
-        code=code_digest("dacs.evaluation.evaluate:evaluate_run", NETWORKS[PARAMS.model.network], ignore=NOT_DIGESTED),
+        code=code_of_job("evaluate", network=PARAMS.model.network),
         torch=TORCH,
     message:
         "Evaluating {wildcards.method} on {wildcards.target} after {wildcards.source}, seed {wildcards.seed}"

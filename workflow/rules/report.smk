@@ -31,7 +31,7 @@ rule figures:
         runtime=30,
     params:
         settings=settings("figures"),
-        code=code_digest("dacs.reporting.figures:make", *MODULES.values()),
+        code=code_of_job("figures"),
     message:
         "Drawing figures and tables"
     shell:
@@ -65,7 +65,7 @@ rule report:
         runtime=10,
     params:
         settings=settings("report"),
-        code=code_digest("dacs.reporting.page:write", *MODULES.values()),
+        code=code_of_job("report"),
         option="",
     message:
         "Writing the page"
@@ -84,7 +84,7 @@ use rule report as page with:
         "logs/benchmarks/page.tsv"
     params:
         settings=settings("report"),
-        code=code_digest("dacs.reporting.page:write", *MODULES.values()),
+        code=code_of_job("report"),
         option="--provenance",
     message:
         "Writing the page with its provenance"

@@ -1,0 +1,132 @@
+"""Results that were made with other settings, code or data than are asked for now. Torch-free.
+
+Snakemake compares what it asks for with its own records in `.snakemake`, where those are. Each result has a record of
+its own beside it too, which travels with it and is compared here.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from dacs.datasets.registry import MODULES
+from dacs.errors import DacsError, RunFailed
+from dacs.files import read_json
+from dacs.jobs import RunRequest, domains_of, job_digest, job_of, origin, requests
+from dacs.layout import PreparedDomain, RunDir
+from dacs.methods import method as method_row
+from dacs.networks import NETWORKS
+from dacs.provenance import code_digest
+from dacs.settings import Params
+from dacs.training.run import Run
+from dacs.training.run_cache import NOT_DIGESTED, code_of, made_as
+from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, manifest_record
+
+METADATA = Path(".snakemake/metadata")
+ROOTS = {  # verb → what it calls
+    "world": ["dacs.demo_world.write:write_world"],
+    "download": [],
+    "remap": ["dacs.prepare.remap:remap"],
+    "evaluate": ["dacs.evaluation.evaluate:evaluate_run"],
+    "figures": ["dacs.reporting.figures:make", *MODULES.values()],
+    "report": ["dacs.reporting.page:write", *MODULES.values()],
+}
+
+
+def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
+    """A digest of the code that a job reaches, but for trainings; the domain matters to remap, the network to evaluate.
+
+    What is downloaded depends on no code.
+    """
+    more = [f"{MODULES[domain]}:DATASET"] if domain in MODULES else []
+    more += [NETWORKS[network]] if network else []
+    ignore = () if verb in ("figures", "report") else NOT_DIGESTED
+    return code_digest(*ROOTS[verb], *more, ignore=ignore) if ROOTS[verb] else ""
+
+
+class Asked(NamedTuple):
+    """What params.yaml asks for of a rule's output."""
+
+    output: Path  # without which the rule runs again
+    record: Path
+    made_with: MadeWith
+
+
+def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> Iterator[Damage]:
+    """What was made with other settings or code and would be taken for up to date, or has no record of either."""
+    for asked in _asked(params, runs, reports, ready, manifests):
+        if asked.output.exists() and (reason := _difference(asked)):
+            yield Damage(asked.output, reason, asked.record)
+    for request in _runs(params):
+        out = RunDir.of(runs, request.task, request.method, request.seed)
+        code = code_of(method_row(request.method), params.model)
+        noticed = _metadata_differs(out.spec, {"settings": job_digest(request.settings), "code": code})
+        if out.spec.exists() and not noticed and not _made_as(request, out, runs, ready):
+            yield Damage(out.spec, "made with other settings, code or data", out.spec)
+
+
+def _difference(asked: Asked) -> str:
+    """How an output differs from what is asked for, where Snakemake does not notice it itself."""
+    try:
+        recorded = read_json(asked.record)
+        known = {name: recorded[name] for name in asked.made_with if name in recorded}
+    except (RunFailed, TypeError):
+        known = {}
+    if any(known[name] != asked.made_with[name] for name in known):
+        return "" if _metadata_differs(asked.output, asked.made_with) else "made with other settings or code"
+    trusted = len(known) == len(asked.made_with) or _metadata(asked.output) is not None
+    return "" if trusted else "no record of what it was made with"
+
+
+def _metadata(output: Path) -> str | None:
+    """What Snakemake recorded of an output."""
+    try:
+        return (METADATA / urlsafe_b64encode(str(output).encode()).decode()).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _metadata_differs(output: Path, made_with: MadeWith) -> bool:
+    """Whether Snakemake has a record of an output, made with something else, so that it makes it again itself."""
+    text = _metadata(output)
+    return text is not None and not all(value in text for value in made_with.values())
+
+
+def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> Iterator[Asked]:
+    def made_with(verb: str, *, method: str = "", domain: str = "", **more: str) -> MadeWith:
+        settings = job_digest(job_of(params, verb, domain=domain, method=method))
+        return {"settings": settings, "code": code_of_job(verb, **more)}
+
+    for domain in domains_of(params):
+        verb, manifest = "world" if origin(params, domain) == "world" else "download", manifests / f"{domain}.json"
+        yield Asked(manifest, manifest_record(manifest), made_with(verb, domain=domain))
+        report = PreparedDomain(ready / domain).data_report
+        with_remap = {**made_with("remap", domain=domain), "code": code_of_job("remap", domain=domain)}
+        yield Asked(report, report.with_name(RECORD), with_remap)
+    for request in requests(params):
+        folder = RunDir.of(runs, request.task, request.method, request.seed).evaluation
+        evaluated = made_with("evaluate", domain=request.task.split("-")[1], method=request.method)
+        evaluated |= {"code": code_of_job("evaluate", network=params.model.network), "torch": version("torch")}
+        yield Asked(folder.metrics, folder.path / RECORD, evaluated)
+    yield Asked(reports / "metrics.json", reports / FIGURES_RECORD, made_with("figures"))
+    yield Asked(reports / "index.html", reports / PAGE_RECORD, made_with("report"))
+
+
+def _runs(params: Params) -> Iterator[RunRequest]:
+    """Every run that is asked for, and those that they start from."""
+    asked = list(requests(params))
+    starts = [request.init for request in asked if request.init]
+    yield from {(one.task, one.method, one.seed): one for one in [*asked, *starts]}.values()
+
+
+def _made_as(request: RunRequest, out: RunDir, runs: Path, ready: Path) -> bool:
+    """Whether a run is the one that is asked for; true where what it needs is missing, which is made first."""
+    init = request.init and RunDir.of(runs, request.task, request.init.method, request.seed)
+    source, target = request.prepared(ready)
+    if not (source.stats.exists() and target.stats.exists()) or (init and not init.spec.exists()):
+        return True
+    try:
+        return made_as(out, Run(request.method, request.seed, request.settings, source, target, init or None))
+    except (DacsError, KeyError, TypeError, AttributeError):
+        return False
