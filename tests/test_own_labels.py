@@ -162,7 +162,7 @@ def test_a_network_has_as_many_outputs_as_there_are_classes(number: int, home: P
         head = {tensor.shape[0] for name, tensor in load_file(path).items() if name.startswith("head.")}
         assert head == {number}
     assert len((home / "run/log.csv").read_text().splitlines()) == 2
-    with Image.open(home / "run/mixing/source_label.png") as label:
+    with Image.open(home / "run/mixing/step000002/source_label.png") as label:
         assert label.getpalette()[: 3 * number] == label_set(labels).palette()[:number].flatten().tolist()
         assert {*np.unique(np.asarray(label)).tolist()} <= {*range(number), 255}
 

@@ -33,7 +33,7 @@ MEMORY_ADVICE = (
 def train_run(folder: RunDir, run: Run, key: str) -> str:
     """Train `run` in `folder`, from its checkpoint if there is one; return the name of the device.
 
-    Leaves the weights of student and teacher, also of some earlier steps, log.csv, and example pictures of the terms.
+    Leaves the weights of student and teacher, log.csv, pictures of the terms, and weights and pictures of earlier steps.
     Raises Interrupted on SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
     """
     loop, steps = run.settings.loop, run.settings.schedule.steps
@@ -63,6 +63,7 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
                 check_finite(state, folder.checkpoint)
                 write_weights(folder.snapshot(state.step, "student"), state.student)
                 write_weights(folder.snapshot(state.step, "teacher"), state.teacher.network)
+                save_pictures(state, folder)
 
             last = state.step == steps
             if last or state.step % loop.log_every == 0:
@@ -126,7 +127,12 @@ def backward(state: State, networks: Networks, batches: Iterator[StepBatch], acc
 
 def save_results(state: State, folder: RunDir) -> None:
     """Write the weights of student and teacher, and the pictures of the terms."""
-    for term in state.terms:
-        term.save_pictures(folder.mixing)
+    save_pictures(state, folder)
     for network, path in ((state.student, folder.weights), (state.teacher.network, folder.teacher)):
         write_weights(path, network)
+
+
+def save_pictures(state: State, folder: RunDir) -> None:
+    """Write the pictures of the terms at this step."""
+    for term in state.terms:
+        term.save_pictures(folder.mixed(state.step))

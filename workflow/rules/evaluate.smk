@@ -13,6 +13,7 @@ rule evaluate:
         checkpoints="runs/{source}-{target}/{method}/seed{seed}/evaluation/checkpoints.csv",
         calibration="runs/{source}-{target}/{method}/seed{seed}/evaluation/calibration.csv",
         confident="runs/{source}-{target}/{method}/seed{seed}/evaluation/confident.csv",
+        conflation="runs/{source}-{target}/{method}/seed{seed}/evaluation/conflation.csv",
         record="runs/{source}-{target}/{method}/seed{seed}/evaluation/record.json",
         predictions=directory("runs/{source}-{target}/{method}/seed{seed}/evaluation/predictions"),
     log:
