@@ -37,7 +37,6 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
     scores, intervals = method_rows(of_task["summary"]), main_rows(of_task["intervals"])
     baseline, main = best_baseline(scores["headline"]), main_method(scores.index)
     best = indistinct(intervals, "miou")
-    shown = [name for name in dict.fromkeys((reference_method(list(scores.index)), baseline, main)) if name]
     measured = not pd.isna(size)
     return {
         "title": task_title(task),
@@ -81,8 +80,9 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
             str(name): indistinct(rows, "iou") for name, rows in of_task["class_intervals"].groupby("class", sort=False)
         },
         "pair": pair_of(tables["pair"], task),
-        "compared": shown,
-        "taken_for": taken_for(of_task["conflation"], shown),
+        "reference": reference_method(list(scores.index)),
+        "compared": [*scores.index],
+        "taken_for": taken_for(of_task["conflation"], scores.index),
         "collapsed": main_rows(of_task["summary"]).set_index("method")["collapsed"].dropna(),
     }
 

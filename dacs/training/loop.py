@@ -33,7 +33,7 @@ MEMORY_ADVICE = (
 def train_run(folder: RunDir, run: Run, key: str) -> str:
     """Train `run` in `folder`, from its checkpoint if there is one; return the name of the device.
 
-    Leaves the weights of student and teacher, log.csv, pictures of the terms, and weights and pictures of earlier steps.
+    Leaves the weights of student and teacher and pictures of the terms, both also of some earlier steps, and log.csv.
     Raises Interrupted on SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
     """
     loop, steps = run.settings.loop, run.settings.schedule.steps

@@ -74,7 +74,7 @@ TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE
 
 TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "iou_by_protocol", "missing"]
 TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
-TABLES += ["data", "data_report"]
+TABLES += ["conflation_steps", "data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
