@@ -25,8 +25,8 @@ MIXING = {  # file of a mixed example → caption
     "mask": "Mask: white pixels are pasted.",
     "target": "Target image: an unlabelled crop.",
     "pseudo": "Pseudo-label: what the teacher predicts for the target image.",
-    "mixed": "Mixed image: the source where the mask is white, the target elsewhere.",
-    "label": "Mixed label: ground truth where the mask is white, the pseudo-label elsewhere.",
+    "mixed": "Mixed image: what is pasted where the mask is white, the target image elsewhere.",
+    "label": "Mixed label: that of what is pasted where the mask is white, the pseudo-label elsewhere.",
     "augmented": "Input of the student: the mixed image with colours and sharpness changed at random.",
     "weight": "Weight of each pixel in the loss",
 }

@@ -1,5 +1,14 @@
 """Tables, figures and the page."""
 
+# What a figure is about: a task or a target. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
+SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS])
+
+
+def labels_of_figure(wildcards):
+    """How a figure is listed in the report of Snakemake."""
+    name = PARAMS.labels.label_set.names[int(wildcards.part.removeprefix("_class"))] if wildcards.part else "all"
+    return {"figure": wildcards.figure.replace("_", " "), "data": wildcards.subject, "class": name}
+
 
 rule figures:
     input:
@@ -16,10 +25,10 @@ rule figures:
         ),
         figures=report(
             directory("reports/figures"),
-            patterns=["{name}.svg"],
+            patterns=[f"{{figure}}_{{subject,{SUBJECTS}}}{{part,(_class[0-9]+)?}}.svg"],
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{name}"},
+            labels=labels_of_figure,
         ),
     log:
         "logs/figures.log",
