@@ -17,7 +17,16 @@ from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
-from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
+from dacs.settings import (
+    AppearanceJob,
+    DownloadJob,
+    EvaluateJob,
+    FiguresJob,
+    RemapJob,
+    ReportJob,
+    RunSettings,
+    WorldJob,
+)
 from dacs.verify import ASIDE, RECORD, damages, set_aside, write_record
 
 Job = TypeVar("Job", bound=Section)
@@ -88,6 +97,13 @@ def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> 
     splits = PreparedSplit(index), PreparedSplit(train)
     evaluate_run(RunDir(run), *splits, EvaluationDir(out), _job(settings, EvaluateJob))
     write_record(out / RECORD, (path for path in out.rglob("*") if path.is_file()), settings)
+
+
+def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
+    """Compare the images of two domains by the features of the pretrained backbone."""
+    from dacs.evaluation.appearance import appearance
+
+    write_json(out, appearance(PreparedSplit(source), PreparedSplit(target), _job(settings, AppearanceJob)))
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -198,7 +214,7 @@ def _job(settings: Path, kind: type[Job]) -> Job:
         ) from error
 
 
-VERBS = (world, download, remap, train, adapt, evaluate, figures, report, predict, compare, plan, verify)
+VERBS = (world, download, remap, train, adapt, evaluate, appearance, figures, report, predict, compare, plan, verify)
 
 
 def _count(text: str) -> int:

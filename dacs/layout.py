@@ -65,6 +65,11 @@ class RunDir:
         return sorted(int(path.name[4:10]) for path in self.snapshots.glob("step*-student.safetensors"))
 
     @property
+    def appearance(self) -> Path:
+        """The distance of the images of both domains, of all runs of its task."""
+        return self.path.parents[1] / "appearance.json"
+
+    @property
     def evaluation(self) -> EvaluationDir:
         """Its evaluation."""
         return EvaluationDir(self.path / "evaluation")

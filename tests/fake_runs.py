@@ -95,6 +95,8 @@ def project(
     pd.DataFrame(index).to_csv(prepared.measured.index, index=False)
     for task, method, seed in product(section.tasks, section.methods, section.seeds):
         run(RunDir.of(root / "runs", task, method, seed), method, seed, truth, labels, absent)
+    for number, task in enumerate(section.tasks):
+        write_json(root / f"runs/{task}/appearance.json", {"distance": 0.4 + 0.1 * number})
 
 
 def stats(generator: np.random.Generator, images: int, classes: int = 19) -> dict[str, Any]:

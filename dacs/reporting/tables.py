@@ -51,7 +51,7 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "conflation": conflation,
         "conflation_steps": conflation_over_steps(runs, pair),
         "pair": pair,
-        "similarity": similarity_table(prepared, tasks),
+        "similarity": similarity_table(prepared, {run.task: run.folder.appearance for run in runs}),
         "data": split_table(prepared, tasks),
         "data_report": data_report_table(prepared, tasks),
     }

@@ -1,4 +1,7 @@
-"""Evaluation of a run: counts and scores on the target's validation set; where it has no labels, predictions alone."""
+"""Evaluation of a run: counts and scores on the target's validation set; where it has no labels, predictions alone.
+
+And how much the images of source and target differ.
+"""
 
 
 rule evaluate:
@@ -35,3 +38,31 @@ rule evaluate:
         "python -m dacs evaluate --settings {params.settings} --run $(dirname {input.run})"
         " --index $(dirname {input.measured}) --train $(dirname {input.train}) --out $(dirname {output.metrics})"
         " > {log} 2>&1"
+
+
+rule appearance:
+    input:
+        source=lambda wildcards: str(
+            ready(wildcards.source).split(dataset_of(PARAMS, wildcards.source).labelled_split).stats
+        ),
+        target="data/ready/{target}/train/stats.json",
+    output:
+        distance="runs/{source}-{target}/appearance.json",
+    log:
+        "logs/appearance/{source}-{target}.log",
+    benchmark:
+        "logs/benchmarks/appearance/{source}-{target}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=30,
+        gpu=GPUS,
+    params:
+        settings=settings("appearance"),
+        code=code_digest("dacs.evaluation.appearance:appearance", NETWORKS[PARAMS.model.network], ignore=NOT_DIGESTED),
+        torch=TORCH,
+    message:
+        "Comparing the images of {wildcards.source} and {wildcards.target}"
+    shell:
+        "python -m dacs appearance --settings {params.settings} --source $(dirname {input.source})"
+        " --target $(dirname {input.target}) --out {output.distance} > {log} 2>&1"

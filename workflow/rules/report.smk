@@ -15,6 +15,7 @@ rule figures:
         runs=each(rules.evaluate.input.run, METHODS),
         metrics=each(rules.evaluate.output.metrics, METHODS),
         records=each(rules.evaluate.output.record, METHODS),
+        appearance=[f"runs/{task}/appearance.json" for task in PARAMS.runs.tasks],
         data=prepared_files(),
     output:
         metrics="reports/metrics.json",
