@@ -202,6 +202,17 @@ def test_the_slider_goes_through_the_steps(opened: Callable[..., Any]) -> None:
 
 
 @in_a_browser
+def test_conflation_over_the_steps_is_shown_of_the_chosen_class(opened: Callable[..., Any]) -> None:
+    view = opened()
+    shown, choice = view.locator("#conflation [data-class]:visible"), view.locator("#conflation select")
+    assert [figure.get_attribute("data-class") for figure in shown.all()] == ["sidewalk"] * 2  # tasks
+    assert choice.locator("option").count() == 19
+    choice.select_option("bus")
+    assert [figure.get_attribute("data-class") for figure in shown.all()] == ["bus"] * 2
+    assert "Percent of the bus" in str(shown.first.locator("svg").get_attribute("aria-label"))
+
+
+@in_a_browser
 def test_without_scripts_and_on_paper_everything_can_be_read(opened: Callable[..., Any]) -> None:
     view = opened(java_script_enabled=False)
     assert view.locator("img:visible").count() == view.locator("img").count() > 50
