@@ -1,5 +1,6 @@
 """Evaluation counts what both networks predict, frame by frame, and keeps a few of the predictions as pictures."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_too_little_memory_is_an_error_that_says_what_to_set(
     with pytest.raises(RunFailed, match=r"Tried to allocate 4 GiB[^$]*Set evaluate\.batch to 2"):
         evaluate_run(run, val, train, out, tiny.evaluate_job())
     assert not out.path.exists()
+
+
+def test_conflation_is_what_each_class_is_predicted_as_instead(evaluation: EvaluationDir) -> None:
+    """Each pair of classes from a tenth of a percent of the pixels of the first on, in percent."""
+    matrix = np.array(read_json(evaluation.confusion)["student"])
+    expected = {
+        (CITYSCAPES.names[a], CITYSCAPES.names[b]): 100 * matrix[a, b] / matrix[a].sum()
+        for a in range(19)
+        for b in range(19)
+        if a != b and matrix[a].sum() and 1000 * matrix[a, b] >= matrix[a].sum()
+    }
+    rows = list(csv.DictReader(evaluation.conflation.open()))
+    found = {(row["class"], row["taken_for"]): float(row["percent"]) for row in rows}
+    assert len(rows) == len(expected) > 0
+    assert found == pytest.approx(expected, abs=0.006)
 
 
 def check_pictures(folder: Path, weights: Path, split: Split) -> None:
