@@ -1,7 +1,7 @@
 """Tables, figures and the page."""
 
-# What a figure is about: a task or a target. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
-SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS])
+# What a figure is about: a task, a target, or all of them. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
+SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS, "all"])
 
 
 def labels_of_figure(wildcards):
