@@ -115,7 +115,8 @@ def test_labels_of_any_kind_and_number_of_classes_are_counted_to_the_pixel(
     raw_ids = [str(i if encoding == "colours" else key[0]) for i, key in enumerate(keys)]
     assert [*report["ids"]] == raw_ids
     assert sum(report["ids"].values()) == 2 * FRAMES * SIZE[0] * SIZE[1]  # of train and of val
-    assert [report["id_names"][raw_id] for raw_id in raw_ids] == [name for (name,) in custom.classes.values()]
+    named = [f"{name}, colour {key}" if "," in key else name for key, (name,) in custom.classes.items()]
+    assert [report["id_names"][raw_id] for raw_id in raw_ids] == named
     assert report["absent"] == []
 
 
