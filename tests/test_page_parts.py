@@ -81,10 +81,11 @@ def test_only_large_photographs_lose_detail_on_the_page(tmp_path: Path) -> None:
 def test_images_are_shown_from_the_worst_to_the_best(root: Path) -> None:
     index = read_json(root / "reports/figures/index.json")["predictions"]
     headings = [group["heading"] for group in index if group["heading"].startswith("GTA5")]
-    assert [text.partition(": ")[2] for text in headings] == [
-        f"number {place} of 4 images by mIoU of DACS" for place in (4, 2, 1)
+    assert [text.partition(": ")[2].partition(";")[0] for text in headings] == [
+        f"number {place} of 4 images by mIoU of DACS"
+        for place in (4, 3, 2, 1)  # number 3 is the best of another method
     ]
-    captions = [tile["caption"] for group in index[:3] for tile in group["tiles"] if tile.get("of") == "dacs"]
+    captions = [tile["caption"] for group in index[:4] for tile in group["tiles"] if tile.get("of") == "dacs"]
     values = [int(re.findall(r"mIoU (\d+) %", caption)[0]) for caption in captions if "mIoU" in caption]
     assert values == sorted(values)
 
@@ -170,8 +171,8 @@ def test_the_picture_of_the_weights_has_their_colours_and_says_their_values(tmp_
         fake_runs.save(folder / "weight.png", np.array([levels], np.uint8))
         tile = pictures._mixing_tile(run, folder, "weight")
         assert tile.caption.endswith(said)
-        colors = [tuple(color) for color in tile.pixels[0].tolist()]
-        assert colors == [{0: (68, 1, 84), 51: (65, 68, 135), 255: (253, 231, 37)}[level] for level in levels]
+        viridis = {0: (68, 1, 84), 51: (65, 68, 135), 255: (253, 231, 37)}  # as others print it, rounded
+        assert tile.pixels[0].tolist() == [pytest.approx(viridis[level], abs=1) for level in levels]
 
 
 def test_the_worst_and_the_best_image_of_each_method_are_shown_for_it(tmp_path: Path) -> None:
