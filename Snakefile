@@ -54,6 +54,7 @@ rule all:
         each(rules.adapt.output, ADAPTED),
         each(rules.adabn.output, RECALIBRATED),
         each(rules.evaluate.output, METHODS),
+        rules.figures.input.appearance,
         rules.figures.output,
         rules.report.output,
     message:

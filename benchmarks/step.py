@@ -125,7 +125,7 @@ def ours(settings: RunSettings, variant: Variant, batch: int, device: torch.devi
     run, state = initial(settings, variant, device, method)
     networks, (source, target) = networks_of(state, run), crops(batch, settings.loop.crop, device)
     generator = torch.Generator().manual_seed(0)
-    batches = (StepBatch(source, target.view_as(target), generator, share=1.0, last=False) for _ in count())
+    batches = (StepBatch(source, target.view_as(target), generator, share=1.0, pictures=False) for _ in count())
 
     def step() -> Any:
         numerics(run.settings.loop)

@@ -17,7 +17,16 @@ from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
-from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
+from dacs.settings import (
+    AppearanceJob,
+    DownloadJob,
+    EvaluateJob,
+    FiguresJob,
+    RemapJob,
+    ReportJob,
+    RunSettings,
+    WorldJob,
+)
 from dacs.verify import (
     ASIDE,
     FIGURES_RECORD,
@@ -26,7 +35,7 @@ from dacs.verify import (
     damages,
     damages_of_tables,
     first_damage,
-    manifest_record,
+    record_beside,
     set_aside,
     write_record,
 )
@@ -64,10 +73,10 @@ def world(settings: Path, out: Path, manifest: Path, workers: int = 1) -> None:
 
     job = _job(settings, WorldJob)
     made_with = _made_with("world", job)
-    manifest_record(manifest).unlink(missing_ok=True)
+    record_beside(manifest).unlink(missing_ok=True)
     made = write_world(job.domain, out, seed=job.seed, scale=job.scale, frames=job.frames, workers=workers)
     write_json(manifest, made)
-    write_record(manifest_record(manifest), [manifest], made_with)
+    write_record(record_beside(manifest), [manifest], made_with)
 
 
 def download(settings: Path, out: Path, manifest: Path) -> None:
@@ -75,9 +84,9 @@ def download(settings: Path, out: Path, manifest: Path) -> None:
     from dacs.download.download import bring
 
     job = _job(settings, DownloadJob)
-    manifest_record(manifest).unlink(missing_ok=True)
+    record_beside(manifest).unlink(missing_ok=True)
     write_json(manifest, bring(job, out, trusted=manifest.with_name("first-use.json")))
-    write_record(manifest_record(manifest), [manifest], _made_with("download", job))
+    write_record(record_beside(manifest), [manifest], _made_with("download", job))
 
 
 def remap(settings: Path, raw: Path, out: Path, workers: int = 1) -> None:
@@ -146,6 +155,19 @@ def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> 
     evaluate_run(RunDir(run), *splits, EvaluationDir(out), job)
     made = (path for path in out.rglob("*") if path.is_file() and path.name != RECORD)
     write_record(out / RECORD, made, made_with)
+
+
+def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
+    """Compare the images of two domains by the features of the pretrained backbone."""
+    from importlib.metadata import version
+
+    from dacs.evaluation.appearance import appearance
+
+    job = _job(settings, AppearanceJob)
+    made_with = {**_made_with("appearance", job, network=job.model.network), "torch": version("torch")}
+    record_beside(out).unlink(missing_ok=True)
+    write_json(out, appearance(PreparedSplit(source), PreparedSplit(target), job))
+    write_record(record_beside(out), [out], made_with)
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -278,7 +300,7 @@ def _job(settings: Path, kind: type[Job]) -> Job:
         ) from error
 
 
-VERBS = (world, download, remap, train, adapt, evaluate, figures, report, predict, compare, plan, verify)
+VERBS = (world, download, remap, train, adapt, evaluate, appearance, figures, report, predict, compare, plan, verify)
 
 
 def _count(text: str) -> int:

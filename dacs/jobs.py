@@ -18,6 +18,7 @@ from dacs.methods import method as method_row
 from dacs.provenance import canonical, short_digest
 from dacs.settings import (
     Adapt,
+    AppearanceJob,
     DownloadJob,
     EvaluateJob,
     FiguresJob,
@@ -116,6 +117,9 @@ JOBS: dict[str, Callable[[Params, str, str], Section]] = {
     "train": run_settings,
     "adapt": run_settings,
     "evaluate": _evaluate_job,
+    "appearance": lambda params, domain, method: AppearanceJob(
+        model=params.model, frames=params.adabn.frames, batch=params.evaluate.batch, device=params.loop.device
+    ),
     "figures": lambda params, domain, method: FiguresJob(
         runs=params.runs, unlabelled=unlabelled_tasks(params), figures=params.figures, labels=own_labels(params)
     ),
@@ -186,7 +190,11 @@ def notes(params: Params) -> Iterator[str]:
         if lacking[target]:
             number = len(labels.names)
             left = f"means are over {number - len(lacking[target])} of {number} classes"
-            yield f"{task}: {target} has no {', '.join(lacking[target])}; {left}."
+            merged = dataset_of(params, target).merged(labels)
+            if absent := [name for name in lacking[target] if name not in merged]:
+                yield f"{task}: {target} has no {', '.join(absent)}; {left}."
+            for name, other in merged.items():
+                yield f"{task}: the labels of {target} do not tell {name} from {other}: both count as {other}; {left}."
         if untaught := [name for name in lacking[source] if name not in lacking[target]]:
             yield f"{task}: {source} has no {', '.join(untaught)}, which no method can learn from it."
 

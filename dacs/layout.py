@@ -28,6 +28,7 @@ class EvaluationDir:
     checkpoints = Entry("checkpoints.csv")  # scores and label-free criteria of each state that was kept
     calibration = Entry("calibration.csv")  # accuracy of the pseudo-labels by their confidence
     confident = Entry("confident.csv")  # the classes of the confident pseudo-labels
+    conflation = Entry("conflation.csv")  # which classes the students take for which others
     predictions = Entry("predictions")  # of a few images, as palette PNG of train ids
 
 
@@ -41,7 +42,7 @@ class RunDir:
     start = Entry("start.safetensors")  # of the student of source-only, at the step after which adaptation starts
     snapshots = Entry("snapshots")  # weights of student and teacher at earlier steps
     log = Entry("log.csv")  # losses by step
-    mixing = Entry("mixing")  # one mixed example as PNG files
+    mixing = Entry("mixing")  # mixed examples of the steps that were kept, as PNG files
     checkpoint = Entry("checkpoint.pt")  # the resumable state, while the run is not finished
     spec = Entry("settings.json")  # what it was made with, and digests of the weights; written last, the marker
 
@@ -54,10 +55,19 @@ class RunDir:
         """The weights of the student or the teacher after a step."""
         return self.snapshots / f"step{step:06d}-{network}.safetensors"
 
+    def mixed(self, step: int) -> Path:
+        """The folder of the mixed example of a step."""
+        return self.mixing / f"step{step:06d}"
+
     @property
     def kept_steps(self) -> list[int]:
         """The steps of which there are snapshots."""
         return sorted(int(path.name[4:10]) for path in self.snapshots.glob("step*-student.safetensors"))
+
+    @property
+    def appearance(self) -> Path:
+        """The distance of the images of both domains, of all runs of its task."""
+        return self.path.parents[1] / "appearance.json"
 
     @property
     def evaluation(self) -> EvaluationDir:

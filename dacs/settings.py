@@ -419,6 +419,16 @@ class EvaluateJob(Evaluate):
     device: Device
 
 
+class AppearanceJob(Section):
+    """Comparing the images of two domains by the features of the pretrained backbone."""
+
+    no_effect = frozenset({"batch", "device"})
+    model: Model
+    frames: Count  # of each domain
+    batch: Count
+    device: Device
+
+
 class FiguresJob(Section):
     """Drawing the figures and writing the tables."""
 

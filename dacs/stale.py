@@ -21,7 +21,7 @@ from dacs.provenance import code_digest
 from dacs.settings import Params
 from dacs.training.run import Run
 from dacs.training.run_cache import NOT_DIGESTED, code_of, made_as
-from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, manifest_record
+from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, record_beside
 
 METADATA = Path(".snakemake/metadata")
 ROOTS = {  # verb → what it calls
@@ -29,13 +29,14 @@ ROOTS = {  # verb → what it calls
     "download": [],
     "remap": ["dacs.prepare.remap:remap"],
     "evaluate": ["dacs.evaluation.evaluate:evaluate_run"],
+    "appearance": ["dacs.evaluation.appearance:appearance"],
     "figures": ["dacs.reporting.figures:make", *MODULES.values()],
     "report": ["dacs.reporting.page:write", *MODULES.values()],
 }
 
 
 def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
-    """A digest of the code that a job reaches, but for trainings; the domain matters to remap, the network to evaluate.
+    """A digest of the code that a job reaches, but for trainings; the domain matters to remap, the network to evaluations.
 
     What is downloaded depends on no code.
     """
@@ -100,7 +101,7 @@ def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pa
 
     for domain in domains_of(params):
         verb, manifest = "world" if origin(params, domain) == "world" else "download", manifests / f"{domain}.json"
-        yield Asked(manifest, manifest_record(manifest), made_with(verb, domain=domain))
+        yield Asked(manifest, record_beside(manifest), made_with(verb, domain=domain))
         report = PreparedDomain(ready / domain).data_report
         with_remap = {**made_with("remap", domain=domain), "code": code_of_job("remap", domain=domain)}
         yield Asked(report, report.with_name(RECORD), with_remap)
@@ -109,6 +110,11 @@ def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pa
         evaluated = made_with("evaluate", domain=request.task.split("-")[1], method=request.method)
         evaluated |= {"code": code_of_job("evaluate", network=params.model.network), "torch": version("torch")}
         yield Asked(folder.metrics, folder.path / RECORD, evaluated)
+    for task in params.runs.tasks:
+        output = runs / task / "appearance.json"
+        compared = {**made_with("appearance"), "torch": version("torch")}
+        compared["code"] = code_of_job("appearance", network=params.model.network)
+        yield Asked(output, record_beside(output), compared)
     yield Asked(reports / "metrics.json", reports / FIGURES_RECORD, made_with("figures"))
     yield Asked(reports / "index.html", reports / PAGE_RECORD, made_with("report"))
 

@@ -44,9 +44,9 @@ def write_record(record: Path, files: Iterable[Path], made_with: MadeWith) -> No
     write_json(record, {**made_with, "sha256": listed})
 
 
-def manifest_record(manifest: Path) -> Path:
-    """The record of a manifest of raw frames."""
-    return manifest.with_name(f"{manifest.stem}.{RECORD}")
+def record_beside(output: Path) -> Path:
+    """The record of a JSON file that is alone in what it is of."""
+    return output.with_name(f"{output.stem}.{RECORD}")
 
 
 def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Damage]:
@@ -55,6 +55,8 @@ def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Da
         yield from damages_of(spec)
     for record in sorted(runs.glob(f"*/*/seed*/evaluation/{RECORD}")):
         yield from damages_of(record)
+    for record in sorted(runs.glob(f"*/appearance.{RECORD}")):
+        yield from _damages_of_output(record, record.with_name("appearance.json"))
     for name, marker in ((FIGURES_RECORD, "metrics.json"), (PAGE_RECORD, "index.html")):
         yield from _damages_of_output(reports / name, reports / marker)
     for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):

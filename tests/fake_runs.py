@@ -95,6 +95,8 @@ def project(
     pd.DataFrame(index).to_csv(prepared.measured.index, index=False)
     for task, method, seed in product(section.tasks, section.methods, section.seeds):
         run(RunDir.of(root / "runs", task, method, seed), method, seed, truth, labels, absent)
+    for number, task in enumerate(section.tasks):
+        write_json(root / f"runs/{task}/appearance.json", {"distance": 0.4 + 0.1 * number})
 
 
 def stats(generator: np.random.Generator, images: int, classes: int = 19) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def remove_labels(root: Path, target: str, labels: LabelSet = CITYSCAPES) -> Non
         }
         for path, columns in unknown.items():
             pd.read_csv(path).assign(**dict.fromkeys(columns)).to_csv(path, index=False)
+        conflation(folder, [], labels)
 
 
 def run(
@@ -172,7 +175,7 @@ def run(
     settings = {"model": {"network": "small"}, "loop": loop, **own}
     write_json(folder.spec, {"key": "feed" * 4, "settings": settings, "torch": "2.13.0", "trained_on": "CPU, AVX512"})
     if METHODS[method].adapts:
-        mix(folder.mixing, next(iter(truth.values())), labels)
+        mix(folder.mixed(1200), next(iter(truth.values())), labels)
 
 
 def measure(folder: RunDir, student: np.ndarray, teacher: np.ndarray, **about: Any) -> None:
@@ -231,6 +234,18 @@ def states(folder: RunDir, method: str, seed: int, labels: LabelSet) -> None:
     classes = [(step, *row) for step in steps for row in zip(labels.names, shares[::-1], shares, strict=True)]
     columns = ["step", "class", "confident_share", "truth_share"]
     pd.DataFrame(classes, columns=columns).to_csv(folder.evaluation.confident, index=False)
+    conflation(folder, steps, labels)
+
+
+def conflation(folder: RunDir, steps: Sequence[int], labels: LabelSet) -> None:
+    """Each class is taken for the one before it, the first for the last, less so from step to step."""
+    columns = ["step", "class", "taken_for", "percent"]
+    rows = [
+        (step, name, other, 20 / (1 + number) + train_id)
+        for number, step in enumerate(steps)
+        for train_id, (name, other) in enumerate(zip(labels.names, np.roll(labels.names, 1).tolist(), strict=True))
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(folder.evaluation.conflation, index=False)
 
 
 def log(method: str) -> pd.DataFrame:
@@ -247,7 +262,11 @@ def log(method: str) -> pd.DataFrame:
 def mix(folder: Path, label: np.ndarray, labels: LabelSet) -> None:
     """The files of one mixed example."""
     mask = np.where(label == ROAD, 255, 0).astype(np.uint8)
-    images = {**dict.fromkeys(("source", "target", "mixed", "augmented"), labels.palette()[label]), "mask": mask}
+    images = {
+        **dict.fromkeys(("source", "target", "mixed", "augmented"), labels.palette()[label]),
+        "mask": mask,
+        "weight": mask,
+    }
     for name, pixels in (images | dict.fromkeys(("source_label", "pseudo", "label"), label)).items():
         save(folder / f"{name}.png", pixels)
 

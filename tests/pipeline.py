@@ -19,7 +19,7 @@ FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
 PLANNED = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
 # Jobs of one task with source-only training and one adaptation, by rule.
-EVERY = Counter(world=2, remap=1, remap_target=1, train_start=1, adapt=1, evaluate=2, figures=1, report=1)
+EVERY = Counter(world=2, remap=1, remap_target=1, train_start=1, adapt=1, evaluate=2, appearance=1, figures=1, report=1)
 ADAPTATION = Counter(adapt=1, evaluate=1, figures=1, report=1)
 
 

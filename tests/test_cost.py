@@ -111,7 +111,7 @@ def measured(method: str, settings: RunSettings) -> tuple[int, int]:
     source, target = torch.rand(2, loop.batch, 3, *loop.crop)
     source, target = source.clone(), target.clone()
     labels = torch.randint(0, 19, (loop.batch, *loop.crop))
-    batch = StepBatch(Batch(source, labels), target, torch.Generator().manual_seed(0), share=1.0, last=False)
+    batch = StepBatch(Batch(source, labels), target, torch.Generator().manual_seed(0), share=1.0, pictures=False)
     networks = networks_of(state, run)
     operations = operations_of(lambda: [term(networks, batch) for term in state.terms])
     frozen = [term.reference.network for term in state.terms if getattr(term, "reference", None)]

@@ -46,7 +46,17 @@ def custom(tmp_path_factory: pytest.TempPathFactory) -> First:
     pipeline = create(folder / "project", **values)
     printed = pipeline.run(*SNAKEMAKE)
     assert Counter(FINISHED.findall(printed)) == Counter(
-        world=2, download=2, remap=2, remap_target=2, train_start=3, adapt=3, evaluate=6, figures=1, report=1, all=1
+        world=2,
+        download=2,
+        remap=2,
+        remap_target=2,
+        train_start=3,
+        adapt=3,
+        evaluate=6,
+        appearance=3,
+        figures=1,
+        report=1,
+        all=1,
     )
     return First(pipeline.folder, printed)
 
@@ -146,7 +156,7 @@ def test_another_frame_is_noticed_and_all_that_depends_on_it_is_made_again(custo
     folder = custom.folder.parent / "raw"
     write_frame(folder / "dashcam/tuesday/0.jpg", None, scene([*IDS], 99, (80, 150)))
     assert pipeline.jobs(*SNAKEMAKE) == Counter(
-        download=1, remap=1, train_start=1, adapt=1, evaluate=2, figures=1, report=1
+        download=1, remap=1, train_start=1, adapt=1, evaluate=2, appearance=1, figures=1, report=1
     )
     assert content(pipeline, "data/ready/dashcam/train/stats.json")["frames"] == 6
 

@@ -1,5 +1,6 @@
 """Evaluation counts what both networks predict, frame by frame, and keeps a few of the predictions as pictures."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from dacs.errors import RunFailed
-from dacs.evaluation.confusion import count, scores
+from dacs.evaluation.confusion import count, iou, scores
 from dacs.evaluation.evaluate import evaluate_run, load
 from dacs.files import read_json, write_json
 from dacs.labels import CITYSCAPES, IGNORE
@@ -82,10 +83,29 @@ def test_too_little_memory_is_an_error_that_says_what_to_set(
     assert not out.path.exists()
 
 
+def test_conflation_is_what_each_class_is_predicted_as_instead(evaluation: EvaluationDir) -> None:
+    """Each pair of classes from a tenth of a percent of the pixels of the first on, in percent."""
+    matrix = np.array(read_json(evaluation.confusion)["student"])
+    expected = {
+        (CITYSCAPES.names[a], CITYSCAPES.names[b]): 100 * matrix[a, b] / matrix[a].sum()
+        for a in range(19)
+        for b in range(19)
+        if a != b and matrix[a].sum() and 1000 * matrix[a, b] >= matrix[a].sum()
+    }
+    rows = list(csv.DictReader(evaluation.conflation.open()))
+    found = {(row["class"], row["taken_for"]): float(row["percent"]) for row in rows}
+    assert len(rows) == len(expected) > 0
+    assert found == pytest.approx(expected, abs=0.006)
+
+
 def check_pictures(folder: Path, weights: Path, split: Split) -> None:
-    """Whether there are two pictures, palette PNG of what these weights predict."""
+    """Whether pictures of two spread frames, the worst and the best are palette PNG of what these weights predict."""
     paths, predicted = sorted(folder.iterdir()), predictions(weights, split)
-    assert len(paths) == 2
+    numbers = {0, 2}
+    if split.labelled:
+        means = [np.nanmean(iou(count(split.label(i).numpy(), each))) for i, each in enumerate(predicted)]
+        numbers |= {int(np.argmin(means)), int(np.argmax(means))}
+    assert [path.stem for path in paths] == sorted(split.names[i] for i in numbers)
     for path in paths:
         with Image.open(path) as image:
             assert image.mode == "P"
@@ -104,8 +124,8 @@ def test_batch_size_changes_no_byte(
     assert tiny.contents(out.path) == tiny.contents(evaluation.path)
 
 
-@pytest.mark.parametrize(("frames", "kept"), [(1, 1), (4, 4), (99, 4)])
-def test_as_many_predictions_are_kept_as_are_asked_for_and_there(
+@pytest.mark.parametrize(("frames", "kept"), [(1, 2), (4, 4), (99, 4)])
+def test_as_many_predictions_are_kept_as_are_asked_for_and_there_beside_the_worst_and_the_best(
     frames: int, kept: int, run: RunDir, val: PreparedSplit, train: PreparedSplit, out: EvaluationDir
 ) -> None:
     evaluate_run(run, val, train, out, tiny.evaluate_job(frames=frames))

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from plain import Reference
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -194,9 +196,31 @@ def test_the_same_seed_twice_gives_the_same_bytes_and_another_one_does_not(
     one, other = (train(tmp_path / name, tiny.run(ready, method, steps=3)) for name in ("one", "other"))
     assert one == other
     assert weights(train(tmp_path / "seed", tiny.run(ready, method, 1, steps=3))) != weights(one)
-    pictures = "source target mask mixed augmented source_label pseudo label".split() * METHODS[method].adapts
+    pictures = "source target mask mixed augmented source_label pseudo label weight".split() * METHODS[method].adapts
     snapshots = [f"snapshots/step{step:06d}-{name}.safetensors" for step in (1, 2) for name in ("student", "teacher")]
-    assert set(one) == {*RESULTS[:3], *(f"mixing/{name}.png" for name in pictures), *snapshots}
+    mixing = [f"mixing/step{step:06d}/{name}.png" for step in (1, 2, 3) for name in pictures]
+    assert set(one) == {*RESULTS[:3], *mixing, *snapshots}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_pictures_are_of_the_steps_that_are_kept_and_change_no_weight(
+    accumulate: int, ready: Path, tmp_path: Path
+) -> None:
+    """A teacher that is never certain gives pixels no weight, so that of a pixel is whether it is pasted."""
+    given = {"steps": 4, "accumulate": accumulate, "threshold": 1.0, "pixel_weight": "threshold", "margins": [0, 0]}
+    one, three = (
+        train(tmp_path / str(number), tiny.run(ready, "dacs", snapshots=number, **given)) for number in (1, 3)
+    )
+    assert weights(one) == weights(three)
+    steps = {name.split("/")[1] for name in three if name.startswith("mixing/")}
+    assert steps == {"step000001", "step000003", "step000004"}
+    assert len({three[f"mixing/{step}/source.png"] for step in steps}) == 3
+    last = {name: content for name, content in one.items() if name.startswith("mixing/")}
+    assert last == {name: three[name] for name in last}
+    for step in steps:
+        mask, weight = (np.asarray(Image.open(tmp_path / f"3/mixing/{step}/{name}.png")) for name in ("mask", "weight"))
+        assert {*np.unique(mask)} == {0, 255}
+        assert np.array_equal(mask, weight)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def step_batch(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -
     labels = torch.randint(0, 20, (2, 6, 8), generator=generator).repeat_interleave(8, 1).repeat_interleave(8, 2)
     labels = labels.masked_fill(labels == 19, 255)
     draws = Generator().manual_seed(1)
-    return StepBatch(Batch(source.to(device), labels.to(device)), target.to(device), draws, share=1.0, last=False)
+    return StepBatch(Batch(source.to(device), labels.to(device)), target.to(device), draws, share=1.0, pictures=False)
 
 
 def gradients(run: Run, state: State, device: torch.device = CPU) -> Losses:

@@ -115,7 +115,8 @@ def test_labels_of_any_kind_and_number_of_classes_are_counted_to_the_pixel(
     raw_ids = [str(i if encoding == "colours" else key[0]) for i, key in enumerate(keys)]
     assert [*report["ids"]] == raw_ids
     assert sum(report["ids"].values()) == 2 * FRAMES * SIZE[0] * SIZE[1]  # of train and of val
-    assert [report["id_names"][raw_id] for raw_id in raw_ids] == [name for (name,) in custom.classes.values()]
+    named = [f"{name}, colour {key}" if "," in key else name for key, (name,) in custom.classes.items()]
+    assert [report["id_names"][raw_id] for raw_id in raw_ids] == named
     assert report["absent"] == []
 
 
@@ -162,7 +163,7 @@ def test_a_network_has_as_many_outputs_as_there_are_classes(number: int, home: P
         head = {tensor.shape[0] for name, tensor in load_file(path).items() if name.startswith("head.")}
         assert head == {number}
     assert len((home / "run/log.csv").read_text().splitlines()) == 2
-    with Image.open(home / "run/mixing/source_label.png") as label:
+    with Image.open(home / "run/mixing/step000002/source_label.png") as label:
         assert label.getpalette()[: 3 * number] == label_set(labels).palette()[:number].flatten().tolist()
         assert {*np.unique(np.asarray(label)).tolist()} <= {*range(number), 255}
 

@@ -10,12 +10,14 @@ from typing import Any
 import fake_runs
 import numpy as np
 import pytest
+from jinja2 import Template
 from PIL import Image
 
 from dacs.files import read_json, write_json
 from dacs.labels import CITYSCAPES, IGNORE
 from dacs.layout import RunDir
-from dacs.reporting import figures, page, pictures, style
+from dacs.provenance import ROOT
+from dacs.reporting import examples, figures, page, pictures, style, tables
 from dacs.reporting.data import list_runs
 from dacs.reporting.provenance import provenance
 from dacs.settings import Figures, FiguresJob, Report, ReportJob, Runs
@@ -79,10 +81,11 @@ def test_only_large_photographs_lose_detail_on_the_page(tmp_path: Path) -> None:
 def test_images_are_shown_from_the_worst_to_the_best(root: Path) -> None:
     index = read_json(root / "reports/figures/index.json")["predictions"]
     headings = [group["heading"] for group in index if group["heading"].startswith("GTA5")]
-    assert [text.partition(": ")[2] for text in headings] == [
-        f"number {place} of 4 images by mIoU of DACS" for place in (4, 2, 1)
+    assert [text.partition(": ")[2].partition(";")[0] for text in headings] == [
+        f"number {place} of 4 images by mIoU of DACS"
+        for place in (4, 3, 2, 1)  # number 3 is the best of another method
     ]
-    captions = [tile["caption"] for group in index[:3] for tile in group["tiles"] if tile.get("of") == "dacs"]
+    captions = [tile["caption"] for group in index[:4] for tile in group["tiles"] if tile.get("of") == "dacs"]
     values = [int(re.findall(r"mIoU (\d+) %", caption)[0]) for caption in captions if "mIoU" in caption]
     assert values == sorted(values)
 
@@ -91,15 +94,15 @@ def test_images_are_shown_from_the_worst_to_the_best(root: Path) -> None:
     ("settings", "said"),
     [
         ({}, None),
-        ({"pixel_weight": "none"}, "Weight in the loss: 1 for all pixels."),
-        ({"pixel_weight": "threshold"}, "Weight in the loss: 1 for pasted and for confident pixels, 0 for others."),
+        ({"pixel_weight": "none"}, "It is 1 for all pixels."),
+        ({"pixel_weight": "threshold"}, "It is 1 for pasted and for confident pixels, 0 for others."),
         (
             {"pixel_weight": "threshold_uniform", "lambda_applies_to": "all", "lambda_counts": "mixed"},
-            "Weight in the loss: λ, the share of confident pixels in the mixed image, 0.50 on average over the latest",
+            "It is λ, the share of confident pixels in the mixed image.",
         ),
         (
             {"pixel_weight": "threshold_uniform", "lambda_applies_to": "target", "lambda_counts": "target"},
-            "Weight in the loss: 1 for pasted pixels; for others λ, the share of confident pixels in the target image",
+            "It is 1 for pasted pixels; for others λ, the share of confident pixels in the target image.",
         ),
         ({"pixel_weight": "none", "margins": [0.1, 0.2]}, "for all pixels; 0 in the rows at its top and bottom."),
     ],
@@ -112,7 +115,7 @@ def test_the_weight_of_pixels_is_that_of_the_settings(tmp_path: Path, settings: 
     spec["settings"]["adapt"] |= settings
     write_json(folder.spec, spec)
     (run,) = list_runs(tmp_path / "runs", section)
-    found = pictures._weights(run, None)
+    found = pictures._weights(run)
     assert (said in found[0]) if said else found == []
 
 
@@ -157,3 +160,55 @@ def test_the_making_of_a_page_is_recorded_and_shown(root: Path, tmp_path: Path) 
     assert "<x>" not in after
     shutil.rmtree(copy / ".git")
     assert "not in a Git repository" in write(copy, provenance(copy))
+
+
+def test_the_picture_of_the_weights_has_their_colours_and_says_their_values(tmp_path: Path) -> None:
+    section = Runs(tasks=["gta5-cityscapes"], methods=["dacs"], seeds=[0])
+    fake_runs.project(tmp_path, section)
+    (run,) = list_runs(tmp_path / "runs", section)
+    folder = run.folder.mixed(1200)
+    for levels, said in (([0, 255], "0.00 to 1.00, mean 0.50."), ([51, 51], "Weight of each pixel in the loss: 0.20.")):
+        fake_runs.save(folder / "weight.png", np.array([levels], np.uint8))
+        tile = pictures._mixing_tile(run, folder, "weight")
+        assert tile.caption.endswith(said)
+        viridis = {0: (68, 1, 84), 51: (65, 68, 135), 255: (253, 231, 37)}  # as others print it, rounded
+        assert tile.pixels[0].tolist() == [pytest.approx(viridis[level], abs=1) for level in levels]
+
+
+def test_the_worst_and_the_best_image_of_each_method_are_shown_for_it(tmp_path: Path) -> None:
+    """All runs have kept the first image; of the others each has kept its worst and its best one."""
+    fake_runs.project(tmp_path, SECTION, images=6)
+    read = tables.read(list_runs(tmp_path / "runs", SECTION), tmp_path / "data/ready", 3, CITYSCAPES)
+    ranks = {run: examples._frame_miou(run) for run in read.runs}
+    kept = {run: {min(miou, key=miou.__getitem__), max(miou, key=miou.__getitem__)} for run, miou in ranks.items()}
+    first = min(ranks[read.runs[0]])
+    for run in read.runs:
+        for path in run.folder.evaluation.predictions.iterdir():
+            if path.stem not in {first, *kept[run]}:
+                path.unlink()
+    shown = {each.heading: each for each in pictures.predictions(read)}
+    assert {each.name for each in shown.values()} == {first}.union(*kept.values())
+    for heading, each in shown.items():
+        methods = {tile.facts["of"] for tile in each.items if isinstance(tile, style.Tile) and "of" in tile.facts}
+        every = each.name == first
+        assert methods == {run.method for run in read.runs if every or each.name in kept[run]}
+        for run, miou in ranks.items():
+            if run.method != "dacs" and each.name == min(miou, key=miou.__getitem__):
+                assert run.title in heading.partition("; worst of ")[2]
+    places = [int(heading.split("number ")[1].split()[0]) for heading in shown]
+    assert places == sorted(places, reverse=True)
+
+
+def test_every_plot_has_a_caption_of_its_own_in_the_report_of_snakemake(root: Path) -> None:
+    """The names of files are read as the workflow reads them; a figure that is added has the general caption."""
+    template = Template((ROOT / "workflow/report/figure.rst").read_text())
+
+    def caption(figure: str) -> str:
+        return template.render(snakemake={"wildcards": {"figure": figure}}).strip()
+
+    names = {path.name.rpartition("_gta5-cityscapes")[0] for path in (root / "reports/figures").glob("*_gta5-*.svg")}
+    names |= {"similarity"}
+    assert names <= {*figures.FIGURES}
+    assert len(names) == 10
+    general = caption("another")
+    assert len({caption(name) for name in names} - {general}) == len(names)

@@ -52,7 +52,7 @@ def test_photos_has_one_task_of_rendered_frames_and_photographs() -> None:
 
 def test_photos_runs_its_six_methods_once_the_terms_are_accepted(tmp_path: Path) -> None:
     project = pipeline.create(tmp_path / "project")
-    assert project.planned(*PHOTOS) == JOBS + Counter(figures=1, report=1)
+    assert project.planned(*PHOTOS) == JOBS + Counter(appearance=1, figures=1, report=1)
     refused = project.run("snakemake", "--cores", "1", "all", *PHOTOS, fails=True)
     assert "the terms of camvid are not accepted yet" in refused
     assert "accept_terms: [camvid]" in refused

@@ -146,3 +146,31 @@ def test_runs_of_a_single_state_have_points_and_no_choice(tmp_path: Path) -> Non
     assert list(curves.checkpoints(found)) == []
     (plot,) = curves.confidence(found)
     assert np.shape(lines(plot.figure.axes[0], "dacs")) == (1, 2, 1)
+
+
+def test_conflation_is_drawn_over_the_steps_of_each_class(data: ReportData) -> None:
+    """Of each class the students take 20 % / (1 + place of the step) and its train id more for the class before it."""
+    plots = {plot.facts["class"]: plot for plot in curves.conflation_steps(data)}
+    assert [*plots][:2] == ["sidewalk", "bicycle"]  # that of the pair, then the most confused one
+    assert {*plots} == {*CITYSCAPES.names}
+    axes = plots["bus"].figure.axes[0]
+    train_id = CITYSCAPES.names.index("bus")
+    expected = [round(20 / place + train_id, 6) for place in (1, 2, 3, 4)]
+    ((steps, percent),) = lines(axes, "dacs")
+    assert (steps, [round(value, 6) for value in percent]) == ([300, 600, 900, 1200], expected)
+    assert len({plot.name for plot in plots.values()}) == 19
+    title = plots["bus"].figure.get_suptitle()
+    assert title.endswith("bus as truck")
+
+
+def test_a_share_too_small_to_be_listed_counts_as_none(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    for folder in map(RunDir, tmp_path.glob("runs/*/*/*")):
+        path = folder.evaluation.conflation
+        table = pd.read_csv(path)
+        if folder.path.name == "seed0":
+            table = table[(table["class"] != "bus") | (table["step"] != 600)]
+        table.to_csv(path, index=False)
+    rows = read(tmp_path).table("conflation_steps", TASK).query("`class` == 'bus' and method == 'dacs'")
+    train_id = CITYSCAPES.names.index("bus")
+    assert rows.set_index("step")["percent"].round(6).loc[600] == round((20 / 2 + train_id) / 2, 6)  # of two seeds

@@ -109,7 +109,7 @@ def test_equal_statistics_are_at_no_distance(root: Path) -> None:
     shares = np.random.default_rng(0).random((19, 50))
     assert domains.jensen_shannon(shares, 0.3 * shares) == pytest.approx(0, abs=1e-7)
     stats = read_json(PreparedDomain(root / "data/ready/gta5").train.stats)
-    assert domains.distances(stats, stats) == pytest.approx(dict.fromkeys(domains.MEASURES, 0), abs=1e-7)
+    assert domains.distances(stats, stats) == pytest.approx(dict.fromkeys(domains.STATISTICS, 0), abs=1e-7)
 
 
 TOTALS = {  # of the published rows by class: source, method, paper → mean over the classes of each set

@@ -45,7 +45,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 SUBMIT = (
     *("snakemake", "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue"),
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--set-resources", *(f"{rule}:gpu=0" for rule in ("train", "adapt", "evaluate")), "--", "all"),
+    *("--set-resources", *(f"{rule}:gpu=0" for rule in ("train", "adapt", "evaluate", "appearance")), "--", "all"),
 )
 
 

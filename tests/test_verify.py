@@ -52,7 +52,7 @@ HOWS = ["bit", "cut", "empty", "garbage", "missing"]
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("name", ["weights.safetensors", "log.csv", "mixing/mask.png", "settings.json"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "log.csv", "mixing/step000002/mask.png", "settings.json"])
 def test_a_damaged_file_of_a_run_is_named_and_made_again_from_the_cache(name: str, how: str) -> None:
     if name == "settings.json" and how in ("bit", "missing"):
         return  # without it there is no run, which Snakemake notices

@@ -18,12 +18,15 @@ def describe(domain: str, table: CustomDomain) -> DataSet:
     keys = [raw_key(key) for key in table.classes]
     painted = any(len(key) > 1 for key in keys)
     raw_ids = range(len(keys)) if painted else [key[0] for key in keys]
+    named = zip(raw_ids, table.classes.items(), strict=True)
+    colors = {raw: f"{' and '.join(names)}, colour {text}" for raw, (text, names) in named} if painted else {}
     return DataSet(
         name=domain,
         title=domain.replace("_", " "),
         absent=tuple(table.absent),
         splits={"train": "oracle" if table.train.labels else ""} | ({"val": "val"} if table.val else {}),
         decode=partial(decode_colors, colors=keys) if painted else partial(decode_label, channel=table.channel),
+        meanings=colors,
         classes={raw: tuple(names) for raw, names in zip(raw_ids, table.classes.values(), strict=True)},
     )
 

@@ -3,13 +3,14 @@
 Counts add over images, shards and machines; scores do not.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
 from dacs.labels import CITYSCAPES, LabelSet
 
+LEAST = 0.1  # percent of a class, from which on a confusion is listed
 DECIMALS = 10  # of percentages: so many that rounding a mean of them to two is rounding once
 
 
@@ -67,6 +68,19 @@ def predicted_as(confusion: np.ndarray, labels: LabelSet, label: str, prediction
     """Percent of the pixels of a class that are predicted as another class; NaN where there are none."""
     row = confusion[labels.names.index(label)]
     return _percent(int(row[labels.names.index(prediction)]), int(row.sum()))
+
+
+def confusions(confusion: np.ndarray, labels: LabelSet) -> Iterator[tuple[str, str, float]]:
+    """Each class, another one, and percent of its pixels that are predicted as this one, where they are `LEAST`."""
+    percent = 100 * confusion / np.maximum(confusion.sum(1), 1)[:, None]
+    np.fill_diagonal(percent, 0)
+    for a, b in np.argwhere(percent >= LEAST):
+        yield labels.names[a], labels.names[b], round(float(percent[a, b]), 2)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """mIoU over the classes that the ground truth has, in percent; NaN where it has none."""
+    return 100 * _mean(iou(confusion))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,7 +1,9 @@
 """The networks of a run on the target: counts and scores by protocol, pseudo-labels, and the choice of a checkpoint."""
 
 import copy
+import math
 import shutil
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +45,9 @@ def evaluate_run(
 
     Writes counts.npz (by protocol and frame), confusion.json ([ground truth][prediction] of the headline),
     metrics.json (percent, and what was measured; `without_pixels`: classes that could be in the frames, but are not, so
-    that they are in no mean), checkpoints.csv, calibration.csv and confident.csv (by state), and the student's
-    predictions of `job.frames` evenly spread frames. Without labels scores are None; `unmeasured` says so.
+    that they are in no mean), checkpoints.csv, calibration.csv, confident.csv and conflation.csv (by state), and the
+    student's predictions of `job.frames` evenly spread frames, and of those with the lowest and the highest mIoU.
+    Without labels scores are None; `unmeasured` says so.
     """
     data, labels = Split(measured), labels_of(run)
     _check_settings(run, labels, job)
@@ -63,7 +66,8 @@ def evaluate_run(
         checkpoints["chosen"] = chosen.chosen
     for step in {*checkpoints.values()} if data.labelled else ():
         states[step].counts.update(evaluation.recalibrate(step, states[step].counts))
-    pictures = evaluation.pictures()
+    last = states[checkpoints["last"]].counts.get(("student", job.labels))
+    pictures = evaluation.pictures(extremes(last.miou) if last else [])
     write(out, data, scoring, states, checkpoints, chosen)
     shutil.rmtree(out.predictions, ignore_errors=True)  # of an earlier evaluation of more frames
     for name, picture in pictures.items():
@@ -136,14 +140,21 @@ class Evaluation:
         counts = plain | (self.frames.count(others, self.job.batch) if others else {})
         return {(f"{name}_adabn", size): counts[name, size] for name in NETWORKS for size in self.frames.sizes}
 
-    def pictures(self) -> dict[str, bytes]:
-        """The predictions of the last student at the size of the frames, by the name of the frame."""
+    def pictures(self, others: Collection[int]) -> dict[str, bytes]:
+        """The predictions of the last student of evenly spread frames and others, by the name of the frame."""
         data, student, pictures = self.frames.data, self.network(self.steps[-1], "student"), {}
-        for some, images in batches(data, data.spread(self.job.frames), self.job.batch, self.frames.device):
+        numbers = sorted({*data.spread(self.job.frames), *others})
+        for some, images in batches(data, numbers, self.job.batch, self.frames.device):
             for number, logits in zip(some, forward(student, images), strict=True):
                 ids = self.frames.predicted(student, logits, data.size).cpu().numpy()
                 pictures[data.names[number]] = png_of_label(ids, self.labels)
         return pictures
+
+
+def extremes(values: Sequence[float]) -> list[int]:
+    """The places of the lowest and the highest value, the first of equal ones; NaN is neither."""
+    known = [place for place, value in enumerate(values) if not math.isnan(value)]
+    return [min(known, key=values.__getitem__), max(known, key=values.__getitem__)] if known else []
 
 
 def load(weights: Path, run: RunDir | None = None) -> Segmenter:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dacs.evaluation.confusion import count
+from dacs.evaluation.confusion import count, mean_iou
 from dacs.evaluation.counts import Cells, cells_of
 from dacs.evaluation.passes import batches, forward
 from dacs.evaluation.tiles import likeliest
@@ -47,6 +47,16 @@ class FrameCounts:
         """As `write_counts` takes them."""
         cells = [number * self.matrix.size + cells for number, (cells, _) in enumerate(self._frames)]
         return np.concatenate(cells), np.concatenate([pixels for _, pixels in self._frames])
+
+    @property
+    def miou(self) -> list[float]:
+        """mIoU of each frame, in percent; NaN for one without ground truth."""
+        found = []
+        for cells, pixels in self._frames:
+            dense = np.zeros_like(self.matrix)
+            dense.flat[cells] = pixels
+            found.append(mean_iou(dense))
+        return found
 
 
 Counts = dict[tuple[str, str], FrameCounts]  # by network and size of the labels

@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dacs.evaluation.calibration import PseudoLabels
-from dacs.evaluation.confusion import score_name, scores, without_pixels
+from dacs.evaluation.confusion import confusions, score_name, scores, without_pixels
 from dacs.evaluation.counts import write_counts
 from dacs.evaluation.protocols import Counts, FrameCounts
 from dacs.evaluation.selection import Choice, Criteria
@@ -20,6 +20,7 @@ from dacs.loading.split import Split
 from dacs.settings import EvaluateJob
 
 NETWORKS = "student", "teacher"
+CONFLATION = "step", "class", "taken_for", "percent"
 
 
 class State(NamedTuple):
@@ -50,6 +51,10 @@ class Scoring(NamedTuple):
         whole = next(iter(self.labels.measured(self.job.absent)))
         return self.scores(self.matrix(counts, network))[score_name(whole)]
 
+    def confusions(self, counts: Counts) -> Iterator[tuple[str, str, float]]:
+        """What the student takes classes for at the headline size."""
+        return confusions(self.matrix(counts, "student"), self.labels)
+
 
 def write(
     out: EvaluationDir,
@@ -77,6 +82,8 @@ def write(
         "choice": choice and choice._asdict(),
     }
     write_json(out.metrics, metrics)
+    conflated = [(step, *row) for step, state in states.items() for row in scoring.confusions(state.counts)]
+    _write_rows(out.conflation, [dict(zip(CONFLATION, row, strict=True)) for row in conflated], CONFLATION)
     _write_rows(
         out.checkpoints,
         [
@@ -112,10 +119,10 @@ def _described(size: str, found: FrameCounts) -> str:
     return f"{size} {'x'.join(map(str, *found.shapes))}"
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a table; a cell is empty where a value is None."""
+def _write_rows(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write a table; a cell is empty where a value is None. `columns` must be given where there may be no rows."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

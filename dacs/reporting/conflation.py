@@ -10,12 +10,14 @@ import pandas as pd
 from dacs.evaluation.confusion import predicted_as
 from dacs.files import read_json
 from dacs.labels import LabelSet
-from dacs.reporting.data import Run
+from dacs.reporting.data import KEY, Run, pair_of
 from dacs.reporting.groups import Groups
+from dacs.reporting.states import evaluation_table
 
 STREET = ("sidewalk", "road")  # the pair of classes that the paper speaks of
 OFTEN = 0.005  # share of all pixels
 COLUMNS = ["task", "method", "seed", "class", "taken_for", "percent"]
+STEPS = ["task", "class", "taken_for", "method", "step", "percent"]
 
 
 def conflation_tables(
@@ -37,6 +39,36 @@ def conflation_tables(
             for a, b in (pair, pair[::-1]) if pair else ():
                 pairs.append((*run[:3], a, b, predicted_as(counts[run], labels, a, b)))
     return pd.DataFrame(every, columns=COLUMNS), pd.DataFrame(pairs, columns=COLUMNS)
+
+
+def conflation_over_steps(runs: Sequence[Run], pairs: pd.DataFrame) -> pd.DataFrame:
+    """How much of each class is taken for one other class after each step that was kept, the mean of the seeds.
+
+    The other class is the one that the students of all methods together take it for most after their last step; of the
+    pair that is shown it is the other one. Classes come in the order of this share. A share below `LEAST` counts as 0.
+    """
+    listed = evaluation_table(runs, "conflation")
+    steps = evaluation_table(runs, "checkpoints")[[*KEY, "step"]]
+    last = listed.merge(steps.groupby(KEY, as_index=False)["step"].max())
+    found = []
+    for task, rows in last.groupby("task", sort=False):
+        of_task = steps[steps["task"] == task]
+        for name, other in _most_taken_for(rows, pair_of(pairs, str(task))).items():
+            where = (listed["task"] == task) & (listed["class"] == name) & (listed["taken_for"] == other)
+            percent = of_task.merge(listed.loc[where, [*KEY, "step", "percent"]], how="left").fillna({"percent": 0.0})
+            means = percent.groupby(["task", "method", "step"], sort=False)["percent"].mean().reset_index()
+            found.append(means.assign(**{"class": name, "taken_for": other})[STEPS])
+    return pd.concat(found) if found else pd.DataFrame(columns=STEPS)
+
+
+def _most_taken_for(rows: pd.DataFrame, pair: tuple[str, str] | None) -> dict[str, str]:
+    """Each class of a task and the one that it is taken for most by all runs; the classes of the pair come first."""
+    sums = rows.groupby(["class", "taken_for"], sort=False)["percent"].sum().sort_values(ascending=False, kind="stable")
+    both = (pair, pair[::-1]) if pair else ()
+    found = dict[str, str]()
+    for name, other in sorted(sums.index, key=lambda each: both.index(each) if each in both else len(both)):
+        found.setdefault(name, other)
+    return found
 
 
 def reference_method(methods: Sequence[str]) -> str:

@@ -10,8 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from dacs.methods import METHODS, method
 from dacs.reporting.data import ReportData
+from dacs.reporting.groups import MANY
 from dacs.reporting.names import MUTED, number, task_title
-from dacs.reporting.style import Plot, subplots
+from dacs.reporting.plots import SHOWN
+from dacs.reporting.style import Plot, shortened, subplots
 
 FEW = 10  # points of a line that are drawn as such
 
@@ -80,6 +82,27 @@ def checkpoints(data: ReportData) -> Iterator[Plot]:
             caption = regrets(choice)
             alt = f"mIoU of the students over the steps on {task_title(task)}; chosen, best and last state. {caption}"
             yield Plot(task, figure, alt, caption)
+
+
+def conflation_steps(data: ReportData) -> Iterator[Plot]:
+    """How much of a class is taken for another one over the steps, a line for each method; a plot for each class.
+
+    Of more than `MANY` classes the `SHOWN` that are confused most.
+    """
+    for task in data.measured:
+        table = data.table("conflation_steps", task)
+        groups = [*table.groupby(["class", "taken_for"], sort=False)]
+        for (name, other), rows in groups[: SHOWN if len(groups) > MANY else None]:
+            figure, (axes,) = subplots(2.2, f"{task_title(task)}: {shortened(name)} as {shortened(other)}")
+            ends, alt = list[End](), f"Percent of the {name} of {task_title(task)} predicted as {other}, last step"
+            for by, states in rows.assign(seed=0).groupby("method", sort=False):
+                row = METHODS[str(by)]
+                ends += _line(axes, states, "percent", row.title, row.color)
+                alt += f"; {row.title} {number(states['percent'].iloc[-1])}"
+            _finish(axes, ends, bottom=0)
+            axes.set_xlabel("training step")
+            axes.set_title(f"% of the pixels of {shortened(name)}")
+            yield Plot(task, figure, f"{alt}.", "", f"class{data.labels.names.index(name)}", {"class": name})
 
 
 def regrets(choice: pd.DataFrame) -> str:

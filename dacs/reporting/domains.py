@@ -1,6 +1,6 @@
 """Tables of the prepared data: distances of domains, their splits, and what was found in the raw data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,33 @@ from dacs.files import digest, read_json
 from dacs.layout import PreparedDomain, PreparedSplit
 from dacs.reporting.names import source_of, target_of
 
-MEASURES = {  # of the distance between two domains
+STATISTICS = {  # of the prepared frames, by which domains are compared
     "frequency": "class frequency",
     "layout": "vertical layout",
     "presence": "classes in an image",
     "color": "colours",
 }
+MEASURES = STATISTICS | {"appearance": "appearance"}  # of the distance between two domains
 
 
-def similarity_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """Distance of the labelled source images to the target's validation images, by each of `MEASURES`."""
+def similarity_table(prepared: Path, appearance: Mapping[str, Path]) -> pd.DataFrame:
+    """Distance of the labelled source images to the target's validation images, by each of `MEASURES`.
+
+    `appearance`: the file with the distance of the source images to the target's training images, by task.
+    """
     rows = []
-    for task in tasks:
+    for task, file in appearance.items():
         source, _, target = _splits(prepared, task)
-        found = distances(read_json(source.stats), read_json(target.stats))
+        known = read_json(file)["distance"] if file.exists() else None
+        found = distances(read_json(source.stats), read_json(target.stats)) | {"appearance": known}
         rows += [(source_of(task), target_of(task), *pair) for pair in found.items()]
-    return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"])
+    return pd.DataFrame(rows, columns=["source", "target", "measure", "distance"]).astype({"distance": float})
 
 
 def distances(source: dict[str, Any], target: dict[str, Any]) -> dict[str, float]:
-    """Each of `MEASURES` from the statistics of two splits; 0: equal, at most 1, NaN where the target is unlabelled."""
+    """The distances of the `STATISTICS` of two splits; 0: equal, at most 1, NaN where the target is unlabelled."""
     colors = [np.array([split["image_mean"], split["image_std"]]) / 255 for split in (source, target)]
-    found = dict.fromkeys(MEASURES, float("nan"))
+    found = dict.fromkeys(STATISTICS, float("nan"))
     if "pixels" in target:
         found["frequency"] = float(jensen_shannon(source["pixels"], target["pixels"]))
         found["layout"] = float(np.nanmean(jensen_shannon(source["rows16"], target["rows16"])))

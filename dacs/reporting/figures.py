@@ -35,6 +35,7 @@ FIGURES: dict[str, FigureSpec] = {
     "mixing": FigureSpec("mixing", pictures.mixing),
     "predictions": FigureSpec("predictions", pictures.predictions),
     "conflation": FigureSpec("conflation", plots.conflation),
+    "conflation_steps": FigureSpec("conflation", curves.conflation_steps),
     "confusions": FigureSpec("conflation", pictures.confusions),
     "similarity": FigureSpec("similarity", plots.similarity),
 }
@@ -66,9 +67,9 @@ def make(job: FiguresJob, runs: Path, ready: Path, out: Path) -> None:
 def _entry(figure: str, drawn: Plot | Tiles, files: dict[str, bytes], labels: LabelSet) -> dict[str, Any]:
     """What the page must know of a plot or a group of tiles, whose files are added."""
     if isinstance(drawn, Plot):
-        file = f"figures/{figure}_{drawn.subject}.svg"
+        file = f"figures/{'_'.join(filter(None, (figure, drawn.subject, drawn.name)))}.svg"
         files[file] = svg(drawn.figure)
-        return {"file": file, "alt": drawn.alt, "caption": drawn.caption}
+        return {"file": file, "alt": drawn.alt, "caption": drawn.caption, **drawn.facts}
     palette, occur = labels.palette(), set[int]()
     tiles: list[dict[str, str] | str] = []
     for item in drawn.items:

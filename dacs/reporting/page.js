@@ -58,9 +58,19 @@
     }
   });
 
-  onChoice("method", (name) => all("#predictions [data-of]").forEach((tile) => {
-    tile.hidden = name !== "" && tile.dataset.of !== name;
+  // An image of which the chosen method has no prediction is not shown.
+  onChoice("method", (name) => all("#predictions .steps").forEach((block) => {
+    const tiles = all("[data-of]", block);
+    tiles.forEach((tile) => { tile.hidden = name !== "" && tile.dataset.of !== name; });
+    block.hidden = tiles.every((tile) => tile.hidden);
   }));
+
+  for (const choice of all("select[data-choose]")) {
+    const figures = all("[data-class]", choice.closest("section"));
+    const update = () => figures.forEach((figure) => { figure.hidden = figure.dataset.class !== choice.value; });
+    choice.addEventListener("change", update);
+    update();
+  }
 
   const slider = document.getElementById("step");
   if (slider) {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dacs.datasets.registry import DATASETS
 from dacs.labels import CITYSCAPES, LabelSet
 from dacs.methods import main_method
 from dacs.reporting.claim import claim, closed
@@ -37,8 +38,8 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
     scores, intervals = method_rows(of_task["summary"]), main_rows(of_task["intervals"])
     baseline, main = best_baseline(scores["headline"]), main_method(scores.index)
     best = indistinct(intervals, "miou")
-    shown = [name for name in dict.fromkeys((reference_method(list(scores.index)), baseline, main)) if name]
-    measured = not pd.isna(size)
+    measured, target = not pd.isna(size), DATASETS.get(target_of(task))
+    merged = target.merged(labels) if target else {}
     return {
         "title": task_title(task),
         "source": source_of(task),
@@ -46,7 +47,8 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
         "groups": groups.every,
         "headline": groups.headline,
         "notes": [] if whole_street else [note(group, groups.every[0]) for group in groups.every[1:]],
-        "absent": missing.get("target", []),
+        "absent": [name for name in missing.get("target", []) if name not in merged],
+        "merged": merged,
         "without_pixels": missing.get("frames", []),
         "untaught": [name for name in missing.get("source", []) if name in groups.shown],
         "not_of_source": [name for name in groups.every[0].classes if name not in groups.shown],
@@ -81,8 +83,9 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
             str(name): indistinct(rows, "iou") for name, rows in of_task["class_intervals"].groupby("class", sort=False)
         },
         "pair": pair_of(tables["pair"], task),
-        "compared": shown,
-        "taken_for": taken_for(of_task["conflation"], shown),
+        "reference": reference_method(list(scores.index)),
+        "compared": [*scores.index],
+        "taken_for": taken_for(of_task["conflation"], scores.index),
         "collapsed": main_rows(of_task["summary"]).set_index("method")["collapsed"].dropna(),
     }
 

@@ -57,6 +57,8 @@ class Plot(NamedTuple):
     figure: Figure
     alt: str  # what it shows, for screen readers
     caption: str = ""  # below it on the page
+    name: str = ""  # different for each of several plots of a figure and subject
+    facts: Mapping[str, str] = {}  # `class`: plots that differ in it alone are chosen from on the page
 
 
 class Tile(NamedTuple):

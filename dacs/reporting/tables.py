@@ -12,7 +12,7 @@ from dacs.files import read_json
 from dacs.labels import LabelSet
 from dacs.layout import PreparedDomain
 from dacs.methods import baselines, method
-from dacs.reporting.conflation import conflation_tables
+from dacs.reporting.conflation import conflation_over_steps, conflation_tables
 from dacs.reporting.data import KEY, ReportData, Run, best_baseline, read_table
 from dacs.reporting.domains import data_report_table, similarity_table, split_table
 from dacs.reporting.groups import Groups, groups_of
@@ -49,8 +49,9 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "calibration": evaluation_table(runs, "calibration"),
         "confident": evaluation_table(runs, "confident"),
         "conflation": conflation,
+        "conflation_steps": conflation_over_steps(runs, pair),
         "pair": pair,
-        "similarity": similarity_table(prepared, tasks),
+        "similarity": similarity_table(prepared, {run.task: run.folder.appearance for run in runs}),
         "data": split_table(prepared, tasks),
         "data_report": data_report_table(prepared, tasks),
     }

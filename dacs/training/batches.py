@@ -12,13 +12,15 @@ from dacs.loading.split import Split
 from dacs.loading.stream import Batch, Crops, batches
 from dacs.methods import SHUFFLED
 from dacs.training.objectives import StepBatch
-from dacs.training.run import Run
+from dacs.training.run import Run, snapshot_steps
 
 
 def step_batches(run: Run, first_step: int, device: torch.device, group: Group = ALONE) -> Iterator[StepBatch]:
     """All batches from step `first_step` on, each with the generator of its number; each process gets its part."""
     accumulate = run.settings.loop.accumulate
-    first, total = first_step * accumulate, run.settings.schedule.steps * accumulate
+    steps = run.settings.schedule.steps
+    first, total = first_step * accumulate, steps * accumulate
+    last = {step * accumulate - 1 for step in (*snapshot_steps(steps, run.settings.loop.snapshots), steps)}
     sources = _crops("source", run.source, run, first, run.row.order, group)
     targets = _crops("target", run.target, run, first, SHUFFLED, group) if run.row.adapts else None
     for number in range(first, total):
@@ -26,7 +28,7 @@ def step_batches(run: Run, first_step: int, device: torch.device, group: Group =
         target = None if targets is None else _to_device(next(targets), device).images
         generator = torch.Generator().manual_seed(seed_of(run.seed, "mix", number))
         share = 1 / (accumulate * group.world)
-        yield StepBatch(source, target, generator, share=share, last=number == total - 1, group=group)
+        yield StepBatch(source, target, generator, share=share, pictures=number in last, group=group)
 
 
 def _crops(role: str, prepared: PreparedSplit, run: Run, first: int, order: str, group: Group) -> Iterator[Batch]:

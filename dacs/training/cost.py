@@ -195,7 +195,7 @@ def _batch(run: Run) -> StepBatch:
     source, target = (torch.empty(loop.batch, 3, *loop.crop, device=META) for _ in range(2))
     labels = torch.empty(loop.batch, *loop.crop, dtype=torch.long, device=META)
     unlabelled = target if run.settings.adapt else None
-    return StepBatch(Batch(source, labels), unlabelled, Generator(), share=1.0, last=False)
+    return StepBatch(Batch(source, labels), unlabelled, Generator(), share=1.0, pictures=False)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

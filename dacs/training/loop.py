@@ -36,7 +36,7 @@ MEMORY_ADVICE = (
 def train_run(folder: RunDir, run: Run, key: str) -> str:
     """Train `run` in `folder`, from its checkpoint if there is one; return the name of the device.
 
-    Leaves the weights of student and teacher, also of some earlier steps, log.csv, and example pictures of the terms.
+    Leaves the weights of student and teacher and pictures of the terms, both also of some earlier steps, and log.csv.
     Raises Interrupted on SIGINT or SIGTERM after saving a checkpoint, RunFailed when a loss is not finite.
     """
     loop, steps, group = run.settings.loop, run.settings.schedule.steps, current_group()
@@ -68,7 +68,7 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
             last = state.step == steps
             if group.is_first:
                 state.pending.append(losses)
-                save_earlier_weights(state, folder, run)
+                save_earlier_state(state, folder, run)
                 if last or state.step % loop.log_every == 0:
                     row = next_row(state, folder.checkpoint)
                     state.rows.append(row)
@@ -131,19 +131,25 @@ def backward(state: State, networks: Networks, batches: Iterator[StepBatch], acc
     return {name: values.sum() for name, values in by_name(parts).items()}
 
 
-def save_earlier_weights(state: State, folder: RunDir, run: Run) -> None:
-    """Write the weights that are kept of the step just done, if any are."""
+def save_earlier_state(state: State, folder: RunDir, run: Run) -> None:
+    """Write the weights and pictures that are kept of the step just done, if any are."""
     if state.step == run.settings.start:
         write_weights(folder.start, state.student)
     if state.step in snapshot_steps(run.settings.schedule.steps, run.settings.loop.snapshots):
         check_finite(state, folder.checkpoint)
         write_weights(folder.snapshot(state.step, "student"), state.student)
         write_weights(folder.snapshot(state.step, "teacher"), state.teacher.network)
+        save_pictures(state, folder)
 
 
 def save_results(state: State, folder: RunDir) -> None:
     """Write the weights of student and teacher, and the pictures of the terms."""
-    for term in state.terms:
-        term.save_pictures(folder.mixing)
+    save_pictures(state, folder)
     for network, path in ((state.student, folder.weights), (state.teacher.network, folder.teacher)):
         write_weights(path, network)
+
+
+def save_pictures(state: State, folder: RunDir) -> None:
+    """Write the pictures of the terms at this step."""
+    for term in state.terms:
+        term.save_pictures(folder.mixed(state.step))

@@ -51,7 +51,7 @@ class StepBatch(NamedTuple):
     target: Images | None  # unlabelled; None for methods that do not adapt
     generator: Generator  # of this batch
     share: float  # of the gradients of the step
-    last: bool  # whether it is the last batch of the run
+    pictures: bool  # whether pictures are kept of it
     group: Group = ALONE  # the processes that hold parts of it
 
 
@@ -79,7 +79,7 @@ class Term:
         """Restore what `state_dict` returned."""
 
     def save_pictures(self, folder: Path) -> None:
-        """Write example pictures of the last batch below `folder`."""
+        """Write pictures of the last batch that was to have some into `folder`."""
 
 
 def terms_of(method: Method, settings: RunSettings, student: Segmenter) -> list[Term]:
@@ -122,11 +122,12 @@ class MixedCrossEntropy(Term):
         loss = mixed_loss(networks.student(augmented), mixed.labels, weights)
         loss = batch.share * self.adapt.consistency_weight * loss
         loss.backward()
-        if batch.last:
-            self.example = source, target, mixed, augmented, mask
+        if batch.pictures:
+            self.example = MixExample(source, target, mixed, augmented, mask, weights)
         return {"loss_mixed": loss.detach(), "lambda": batch.share * lambda_.mean()}
 
     def save_pictures(self, folder: Path) -> None:
-        """Write the first mixed image of the last batch."""
+        """Write the first mixed image of that batch."""
         if self.example:
             save_example(folder, self.example, self.settings.label_set)
+            self.example = None  # frees its memory until the next one

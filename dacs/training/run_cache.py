@@ -282,7 +282,7 @@ def adopt(runs: Path) -> None:
 
 def results_of(folder: RunDir) -> list[str]:
     """The files of weights, the log and the pictures that a run has, relative to its folder."""
-    pictures = (path for path in folder.mixing.glob("*") if not path.name.startswith("."))
+    pictures = (path for path in folder.mixing.rglob("*.png") if not path.name.startswith("."))
     files = folder.start, folder.weights, folder.teacher, *folder.snapshots.glob("step*"), folder.log, *pictures
     return sorted(path.relative_to(folder.path).as_posix() for path in files if path.exists())
 

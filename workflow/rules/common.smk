@@ -73,7 +73,7 @@ TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE
 
 TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "iou_by_protocol", "missing"]
 TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
-TABLES += ["data", "data_report"]
+TABLES += ["conflation_steps", "data", "data_report"]
 
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 PROCESSES = PARAMS.loop.processes  # of one training, each with a GPU of its own where there are any

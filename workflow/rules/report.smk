@@ -1,11 +1,21 @@
 """Tables, figures and the page."""
 
+# What a figure is about: a task, a target, or all of them. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
+SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS, "all"])
+
+
+def labels_of_figure(wildcards):
+    """How a figure is listed in the report of Snakemake."""
+    name = PARAMS.labels.label_set.names[int(wildcards.part.removeprefix("_class"))] if wildcards.part else "all"
+    return {"figure": wildcards.figure.replace("_", " "), "data": wildcards.subject, "class": name}
+
 
 rule figures:
     input:
         runs=each(rules.evaluate.input.run, METHODS),
         metrics=each(rules.evaluate.output.metrics, METHODS),
         records=each(rules.evaluate.output.record, METHODS),
+        appearance=[f"runs/{task}/appearance.json" for task in PARAMS.runs.tasks],
         data=prepared_files(),
     output:
         metrics="reports/metrics.json",
@@ -16,10 +26,10 @@ rule figures:
         ),
         figures=report(
             directory("reports/figures"),
-            patterns=["{name}.svg"],
+            patterns=[f"{{figure}}_{{subject,{SUBJECTS}}}{{part,(_class[0-9]+)?}}.svg"],
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{name}"},
+            labels=labels_of_figure,
         ),
     log:
         "logs/figures.log",
