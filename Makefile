@@ -30,8 +30,8 @@ lint: $(READY)
 	snakemake --lint
 	codespell
 
-torture: $(READY)  ## the slow tests: killed runs, branches, clones, experiments
-	pytest -m slow
+torture: $(READY)  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
+	pytest -m "slow or faults"
 
 # The same environment with the Slurm plugin of Snakemake, in a separate folder.
 test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node; needs slurm-wlm, munge and root

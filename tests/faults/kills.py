@@ -64,10 +64,10 @@ def interrupt(pipeline: Pipeline, kill: Kill, draw: random.Random, seconds: floa
     number, victim, delay, orphans = draw.choice(SIGNALS), draw.choice(VICTIMS), draw.random(), draw.random() < 0.5
     finished = {path.parent for path in pipeline.folder.glob(f"{STORE}/*/settings.json")}
     running = start(pipeline, *kill.command)
-    job = _wait(lambda: _job_of(running.pid, kill.stage), running)
+    job = wait_for(lambda: _job_of(running.pid, kill.stage), running)
     if kill.after_checkpoint:
         checkpoints = f"{STORE}/*/checkpoint.pt"
-        _wait(lambda: any(path.parent not in finished for path in pipeline.folder.glob(checkpoints)), running)
+        wait_for(lambda: any(path.parent not in finished for path in pipeline.folder.glob(checkpoints)), running)
         time.sleep(delay)
     else:
         time.sleep(delay * seconds)
@@ -133,7 +133,7 @@ def _job_of(pid: int, stage: str) -> psutil.Process | None:
     return None
 
 
-def _wait(found: Callable[[], Any], running: subprocess.Popen[bytes]) -> Any:
+def wait_for(found: Callable[[], Any], running: subprocess.Popen[bytes]) -> Any:
     """What `found` returns as soon as that is something; None where the command ends before."""
     until = time.monotonic() + LIMIT
     while running.poll() is None:
