@@ -3,6 +3,9 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# What is printed after an interruption, as the command that resumes.
+demo photos page: export DACS_COMMAND = make $@
+
 .PHONY: demo photos page test lint torture test-slurm clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world

@@ -97,7 +97,7 @@ def mend(pipeline: Pipeline, expected: dict[str, bytes], *command: str) -> tuple
         return True, 0, ""
     tail = done.stdout.rstrip().splitlines()[-12:] if done.returncode else []
     reason = " | ".join([f"returned {done.returncode}", wrong, *tail])
-    execute(pipeline, "dacs", "verify", "--remake")
+    execute(pipeline, "python", "-m", "dacs", "verify", "--remake")
     done = execute(pipeline, *command)
     return done.returncode == 0 and not differences(results(pipeline), expected), 1, reason
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from pipeline import TOOLS, Pipeline, environment
+from pipeline import Pipeline, environment
 
 from faults.harness import LIMIT, SNAKEMAKE, STORE, TRAININGS, Outcome, durations, mend, results, rewind
 
@@ -88,7 +88,7 @@ def start(pipeline: Pipeline, *command: str) -> subprocess.Popen[bytes]:
     """A command in a process group of its own."""
     with (pipeline.folder / "killed.out").open("ab") as out:
         kinds = {"cwd": pipeline.folder, "env": environment(), "stdout": out, "stderr": subprocess.STDOUT}
-        return subprocess.Popen([TOOLS / command[0], *command[1:]], **kinds, start_new_session=True)
+        return subprocess.Popen(list(command), **kinds, start_new_session=True)
 
 
 def strike(running: subprocess.Popen[bytes], job: psutil.Process | None, number: signal.Signals, victim: str) -> bool:
