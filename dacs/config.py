@@ -95,7 +95,7 @@ def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, An
 def read_file(path: Path) -> Any:
     """The content of a YAML file. Raises BadRequest where it is none, or where it gives a key twice."""
     try:
-        return yaml.load(path.read_text(), _Loader)
+        return yaml.load(path.read_text(), _Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError as error:
         raise BadRequest(f"{path}: not found.\nRun the command in the project's folder.") from error
     except yaml.YAMLError as error:
