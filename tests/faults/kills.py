@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,14 +95,15 @@ def start(pipeline: Pipeline, *command: str) -> subprocess.Popen[bytes]:
 def strike(running: subprocess.Popen[bytes], job: psutil.Process | None, number: signal.Signals, victim: str) -> bool:
     """Send a signal to a job, the command or the whole group; return whether it was there."""
     try:
-        if victim == "job":
-            assert job
+        if victim == "job" and job:
             job.send_signal(number)
+        elif victim == "group":
+            os.killpg(running.pid, number)
         elif running.poll() is None:
-            (os.killpg if victim == "group" else os.kill)(running.pid, number)
+            os.kill(running.pid, number)
         else:
             return False
-    except (psutil.NoSuchProcess, ProcessLookupError, AssertionError):
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return False
     return True
 
@@ -109,7 +111,7 @@ def strike(running: subprocess.Popen[bytes], job: psutil.Process | None, number:
 def kill_all(processes: list[psutil.Process]) -> None:
     """Kill those that still run."""
     for process in processes:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=30)
 
