@@ -3,7 +3,12 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo photos page test lint torture test-slurm clean
+# What is printed after an interruption, as the command that resumes.
+demo photos page: export DACS_COMMAND = make $@
+
+AUDIT_SERVER := https://api.osv.dev
+
+.PHONY: demo photos page test lint audit torture test-slurm clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
@@ -21,7 +26,7 @@ page: $(READY)  ## the page with commit, changed parameters, machine and times o
 test: lint  ## lint, types, contracts, and all tests but the slow ones
 	pytest -m "not slow and not slurm"
 
-lint: $(READY)
+lint: $(READY)  ## of which ruff's rules S, those of bandit, look for security faults
 	ruff check .
 	ruff format --check .
 	mypy
@@ -30,8 +35,13 @@ lint: $(READY)
 	snakemake --lint
 	codespell
 
-torture: $(READY)  ## the slow tests: killed runs, branches, clones, experiments
-	pytest -m slow
+audit: $(READY)  ## known vulnerabilities in the versions of requirements.lock; needs the network
+	@python -c "import requests; requests.get('$(AUDIT_SERVER)', timeout=10)" 2> /dev/null \
+	|| { echo "Not audited: $(AUDIT_SERVER), which lists vulnerabilities, cannot be reached."; exit 1; }
+	uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes -r requirements.lock
+
+torture: $(READY)  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
+	pytest -m "slow or faults"
 
 # The same environment with the Slurm plugin of Snakemake, in a separate folder.
 test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node; needs slurm-wlm, munge and root

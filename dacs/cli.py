@@ -5,14 +5,16 @@ Imports are inside the verbs, so that a command that needs no torch does not imp
 
 import argparse
 import inspect
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from dacs.errors import BadRequest, DacsError, RunFailed
+from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
 from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
@@ -110,25 +112,18 @@ def adapt(
     settings: Path, seed: int, source: Path, target: Path, out: Path, method: str, init: Path | None = None
 ) -> None:
     """Adapt to unlabelled frames of the target."""
-    from dacs.training.run import Run, check_processes, processes_here
-    from dacs.training.run_cache import make_run
+    given = {"settings": settings, "seed": seed, "source": source, "target": target, "out": out, "method": method}
+    with _stopped_in_words():
+        from dacs.training.run import Run, check_processes, processes_here
+        from dacs.training.run_cache import make_run
 
-    job = _job(settings, RunSettings)
-    if job.adabn is None and job.loop.processes > 1 and processes_here() == 1:
-        check_processes(job, job.loop.processes)
-        _launch(
-            job.loop.processes,
-            settings=settings,
-            seed=seed,
-            source=source,
-            target=target,
-            out=out,
-            method=method,
-            init=init,
-        )
-        return
-    data, start = (PreparedSplit(source), PreparedSplit(target)), RunDir(init) if init else None
-    make_run(RunDir(out), Run(method, seed, job, *data, start))
+        job = _job(settings, RunSettings)
+        if job.adabn is None and job.loop.processes > 1 and processes_here() == 1:
+            check_processes(job, job.loop.processes)
+            _launch(job.loop.processes, **given, init=init)
+            return
+        data, start = (PreparedSplit(source), PreparedSplit(target)), RunDir(init) if init else None
+        make_run(RunDir(out), Run(method, seed, job, *data, start))
 
 
 def _launch(processes: int, **arguments: Any) -> None:
@@ -141,6 +136,24 @@ def _launch(processes: int, **arguments: Any) -> None:
         processes, [verb, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
     ):
         raise SystemExit(code)
+
+
+@contextmanager
+def _stopped_in_words() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 stop a run as SIGINT does, also before its first step; the loop has handlers of its own.
+
+    Raises Interrupted.
+    """
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped.\nRun the same command again: it resumes from its last checkpoint, if it has one."
+        ) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:

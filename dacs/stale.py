@@ -36,7 +36,7 @@ ROOTS = {  # verb → what it calls
 
 
 def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
-    """A digest of the code that a job reaches, but for trainings; the domain matters to remap, the network to evaluations.
+    """A digest of the code that a job reaches, but for trainings; domain and network matter to some.
 
     What is downloaded depends on no code.
     """

@@ -5,9 +5,12 @@ folder `runs/<task>/<method>/seed<n>` is a copy. So an interrupted run is resume
 again is found, and none is taken for another. No torch is imported unless something is trained.
 """
 
+import pickletools
+import re
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -32,11 +35,13 @@ from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
-from dacs.settings import Model, RunSettings
+from dacs.settings import Model, Params, RunSettings
 from dacs.training.run import Run, check_processes, processes_here
 from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
+from dacs.watch import last_line
 
 STORE = Path(".cache/runs")
+RATE = re.compile(r"images/s (\S+), (\d+) s left")  # at the end of what a training prints
 CHECKED = 2**31  # bytes of prepared frames up to which their digest is compared before a training
 # Code that no result depends on, or whose values are in the key as data.
 NOT_DIGESTED = "dacs.errors", "dacs.fields", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress"
@@ -263,11 +268,46 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     if folder.spec.exists():
         return folder.path.name, "finished"
     steps = request.settings.schedule.steps if method_row(request.method).terms else 0
+    return folder.path.name, _progress(folder, request, steps) or "to do"
+
+
+def _progress(folder: RunDir, request: RunRequest, steps: int) -> str:
+    """How far a run is that was begun: the step in its log, the rate and time left that it printed, its checkpoint."""
+    parts = []
     logged = folder.log.read_text(errors="replace").splitlines()[-1:] if folder.log.is_file() else []
     if logged and logged[0][:1].isdigit():
         ago = time.time() - folder.log.stat().st_mtime
-        return folder.path.name, f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"
-    return folder.path.name, "begun; resumes from its checkpoint" if folder.checkpoint.exists() else "to do"
+        parts = [f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"]
+        verb = "adapt" if method_row(request.method).adapts else "train"
+        job = Path("logs") / verb / f"{request.task}-{request.method}-seed{request.seed}.log"
+        if job.exists() and (said := RATE.search(last_line(job))):
+            parts.append(f"{said[1]} images/s, {said[2]} s left")
+    if folder.checkpoint.exists():
+        step = checkpoint_step(folder.checkpoint)
+        parts.append("begun; resumes from its checkpoint" if step is None else f"checkpoint of step {step}")
+    return ", ".join(parts)
+
+
+def checkpoint_step(checkpoint: Path) -> int | None:
+    """The step of a checkpoint, without torch: the first `step` of its pickle; None where the file is not readable."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            opcodes = pickletools.genops(archive.read(name))
+            next(value for _, value, _ in opcodes if value == "step")
+            return next(value for opcode, value, _ in opcodes if opcode.name.startswith("BININT"))
+    except (OSError, ValueError, zipfile.BadZipFile, StopIteration):
+        return None
+
+
+def kept(params: Params, ready: Path = Path("data/ready")) -> Iterator[str]:
+    """A line for each run that resumes from a checkpoint."""
+    for request in requests(params):
+        key, _ = _state_of(request, ready)
+        checkpoint = RunDir(STORE / key).checkpoint
+        if key and checkpoint.exists():
+            done = f"step {checkpoint_step(checkpoint)} of {request.settings.schedule.steps}"
+            yield f"{request.task}, {request.method}, seed {request.seed}: checkpoint of {done}"
 
 
 def adopt(runs: Path) -> None:

@@ -1,8 +1,10 @@
 """What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
 
+import atexit
 import errno
 import os
 import re
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -31,9 +33,9 @@ from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, possible, recalibrating, supervised
 from dacs.stale import code_of_job, stale
 from dacs.training.run import snapshot_steps
-from dacs.training.run_cache import adopt, code_of
+from dacs.training.run_cache import adopt, code_of, kept
 from dacs.verify import ASIDE, damages, damages_of_tables, set_aside
-from dacs.watch import Watcher
+from dacs.watch import EVERY, Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -310,12 +312,31 @@ def check_terms_of_downloads():
                 raise WorkflowError(str(error)) from None
 
 
+def show_what_is_kept(watcher):
+    """Print, after an interruption or a failure, what is kept, and the command that resumes."""
+    own = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = os.environ.get("DACS_COMMAND") or ("dvc repro" if "DVC_ROOT" in os.environ else own)
+    print(f"\nStopped. Kept: the results of {watcher.counted()}.", file=sys.stderr)
+    print(*kept(PARAMS), f"To resume: {command}", sep="\n", file=sys.stderr, flush=True)
+
+
 # Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.
 onstart:
     check_terms_of_downloads()
     print("".join(f"{note}\n" for note in notes(PARAMS)), end="", file=sys.stderr)
     adopt(Path("runs"))
-    Watcher([Path("logs/train"), Path("logs/adapt")]).start()
+    watcher = Watcher(Path("logs"), [Path(job.benchmark) for job in workflow.dag.needrun_jobs() if job.benchmark])
+    print(
+        f"{watcher.counted()} done; a line every {EVERY} s says how far it is. The log of each job is in logs/.",
+        file=sys.stderr,
+    )
+    watcher.start()
+    # The last of all: Snakemake prints more after its own hooks.
+    atexit.register(show_what_is_kept, watcher)
+
+
+onsuccess:
+    atexit.unregister(show_what_is_kept)
 
 
 def show_failures(logs):

@@ -1,0 +1,146 @@
+"""Commands that are killed at a random time of one stage, all that is random following from a seed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from pipeline import Pipeline, environment
+
+from faults.harness import LIMIT, SNAKEMAKE, STORE, TRAININGS, Outcome, durations, mend, results, rewind
+
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+VICTIMS = ("job", "command", "group")
+
+
+class Kill(NamedTuple):
+    """How a command is killed."""
+
+    stage: str
+    number: int  # from which signal, victim and time follow
+    command: tuple[str, ...] = SNAKEMAKE
+
+    @property
+    def after_checkpoint(self) -> bool:
+        """Whether it waits for a checkpoint."""
+        return self.stage in ("train", "adapt") and self.number % 2 == 0
+
+    @property
+    def times(self) -> int:
+        """How often the command is killed before it may end."""
+        return 2 if self.after_checkpoint and self.number % 4 == 0 else 1
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)}, kill {self.number} in {self.stage}"
+
+
+def kill_and_mend(base: Pipeline, kill: Kill, folder: Path) -> Outcome:
+    """Kill a command in a copy, run it again, and compare with the results of an undisturbed run."""
+    begin, draw = time.monotonic(), random.Random(str(kill))
+    pipeline, expected = base.copy(folder), results(base)
+    rewind(pipeline, kill.stage)
+    seconds, kills, logs = durations(base)[kill.stage], [], ""
+    for _ in range(kill.times):
+        kills += interrupt(pipeline, kill, draw, seconds)
+        logs += logs_of(pipeline)
+    mended, manual, reason = mend(pipeline, expected, *kill.command)
+    resumed = "resuming from the checkpoint" in logs + logs_of(pipeline)
+    if mended and not manual:
+        shutil.rmtree(folder, ignore_errors=True)
+    group = "dvc repro" if kill.command[0] == "dvc" else kill.stage
+    return Outcome(
+        group, f"{kill} ({', '.join(kills)})", mended, manual, len(kills), resumed, time.monotonic() - begin, reason
+    )
+
+
+def interrupt(pipeline: Pipeline, kill: Kill, draw: random.Random, seconds: float) -> list[str]:
+    """Run the command and kill something of it in the stage; name what was killed, if it had not ended yet."""
+    number, victim, delay, orphans = draw.choice(SIGNALS), draw.choice(VICTIMS), draw.random(), draw.random() < 0.5
+    finished = {path.parent for path in pipeline.folder.glob(f"{STORE}/*/settings.json")}
+    running = start(pipeline, *kill.command)
+    job = wait_for(lambda: _job_of(running.pid, kill.stage), running)
+    if kill.after_checkpoint:
+        checkpoints = f"{STORE}/*/checkpoint.pt"
+        wait_for(lambda: any(path.parent not in finished for path in pipeline.folder.glob(checkpoints)), running)
+        time.sleep(delay)
+    else:
+        time.sleep(delay * seconds)
+    family = _family(running.pid)
+    struck = strike(running, job, number, victim)
+    running.wait(LIMIT)
+    if orphans and number == signal.SIGKILL:  # as a power cut; otherwise jobs go on while the command is run again
+        kill_all(family)
+    return [f"{number.name} to {victim}"] * struck
+
+
+def logs_of(pipeline: Pipeline) -> str:
+    """The logs of all jobs."""
+    return "".join(path.read_text() for path in pipeline.folder.glob("logs/*/*.log"))
+
+
+def start(pipeline: Pipeline, *command: str) -> subprocess.Popen[bytes]:
+    """A command in a process group of its own."""
+    with (pipeline.folder / "killed.out").open("ab") as out:
+        kinds = {"cwd": pipeline.folder, "env": environment(), "stdout": out, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(list(command), **kinds, start_new_session=True)
+
+
+def strike(running: subprocess.Popen[bytes], job: psutil.Process | None, number: signal.Signals, victim: str) -> bool:
+    """Send a signal to a job, the command or the whole group; return whether it was there."""
+    try:
+        if victim == "job" and job:
+            job.send_signal(number)
+        elif victim == "group":
+            os.killpg(running.pid, number)
+        elif running.poll() is None:
+            os.kill(running.pid, number)
+        else:
+            return False
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    return True
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill those that still run."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _job_of(pid: int, stage: str) -> psutil.Process | None:
+    """The process `python -m dacs VERB` of a stage below a process."""
+    verb = "adapt" if TRAININGS.get(stage) == "adabn" else stage
+    for process in _family(pid):
+        try:
+            if process.cmdline()[1:4] == ["-m", "dacs", verb]:
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+def wait_for(found: Callable[[], Any], running: subprocess.Popen[bytes]) -> Any:
+    """What `found` returns as soon as that is something; None where the command ends before."""
+    until = time.monotonic() + LIMIT
+    while running.poll() is None:
+        if result := found():
+            return result
+        assert time.monotonic() < until, f"nothing to kill within {LIMIT} s"
+        time.sleep(0.05)
+    return None

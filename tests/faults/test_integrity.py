@@ -1,0 +1,163 @@
+"""Damaged, edited and lost files: the same command again ends with the bytes of an undisturbed run.
+
+Each fault is made in a copy of a finished pipeline; of most, a result is removed, so that the file is read again.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pipeline import Pipeline
+
+from faults.harness import OUTCOMES, RUN, SNAKEMAKE, STORE, Outcome, entry_of, mend, results, rewind
+from faults.kills import start, wait_for
+
+pytestmark = pytest.mark.faults
+Fault = Callable[[Pipeline], None]
+DACS = f"{RUN}/dacs/seed0"
+CUTS: dict[str, Callable[[bytes], bytes]] = {
+    "{}": lambda content: b"{}\n",
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+}
+
+
+def typed_number(pipeline: Pipeline) -> None:
+    table = pipeline.folder / "reports/tables/summary.csv"
+    head, row, *rest = table.read_text().splitlines()
+    table.write_text("\n".join([head, ",".join([*row.split(",")[:-1], "99.9"]), *rest]) + "\n")
+
+
+def garbage_in_weights(pipeline: Pipeline) -> None:
+    (pipeline.folder / DACS / "weights.safetensors").write_bytes(b"garbage")
+
+
+def cache_entry(damage: str) -> Fault:
+    """The run is asked for again, and found damaged in the run cache."""
+
+    def make(pipeline: Pipeline) -> None:
+        entry = entry_of(pipeline, "dacs")
+        shutil.rmtree(pipeline.folder / DACS)
+        if damage == "changed weights":
+            flip(entry / "weights.safetensors", random.Random(0))
+        elif damage == "missing weights":
+            (entry / "weights.safetensors").unlink()
+        else:
+            (entry / "settings.json").write_text('{"key": ')
+
+    return make
+
+
+def flipped_checkpoint(number: int) -> Fault:
+    """The first checkpoint of a training that was killed."""
+
+    def make(pipeline: Pipeline) -> None:
+        rewind(pipeline, "adapt")
+        running = start(pipeline, *SNAKEMAKE)
+        checkpoint = wait_for(lambda: next(pipeline.folder.glob(f"{STORE}/*/checkpoint.pt"), None), running)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        flip(checkpoint, random.Random(number))
+
+    return make
+
+
+def flipped_frame(pipeline: Pipeline) -> None:
+    rewind(pipeline, "adapt")
+    flip(min((pipeline.folder / "data/ready/gta5/train/images").glob("*")), random.Random(0))
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    """Flip a bit of the middle of a file, where its data are."""
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content) // 4, 3 * len(content) // 4)] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+def damaged_json(name: str, how: str, stage: str) -> Fault:
+    """What reads the file is run again."""
+
+    def make(pipeline: Pipeline) -> None:
+        if stage:
+            rewind(pipeline, stage)
+        paths = [*pipeline.folder.glob(name)]
+        assert paths, name
+        for path in paths:
+            path.write_bytes(CUTS[how](path.read_bytes()))
+
+    return make
+
+
+READERS = {  # a file and the stage that is run again so that it is read
+    f"{DACS}/settings.json": "evaluate",
+    f"{DACS}/evaluation/metrics.json": "figures",
+    f"{DACS}/evaluation/confusion.json": "figures",
+    f"{DACS}/evaluation/record.json": "",
+    "data/ready/gta5/train/stats.json": "adapt",
+    "data/ready/cityscapes/data_report.json": "figures",
+    "data/manifests/gta5.json": "remap",
+    "data/raw/gta5/manifest.json": "remap",
+    "reports/metrics.json": "report",
+    "reports/figures/record.json": "",
+    ".cache/settings/*.json": "evaluate",
+}
+FAULTS: dict[str, Fault] = {
+    "a typed number in summary.csv": typed_number,
+    "garbage in weights": garbage_in_weights,
+    **{f"run cache: {damage}": cache_entry(damage) for damage in ("changed weights", "missing weights", "broken JSON")},
+    **{f"a flipped bit in a checkpoint, {number}": flipped_checkpoint(number) for number in range(3)},
+    "a flipped bit in a prepared frame": flipped_frame,
+    **{f"{how}: {name}": damaged_json(name, how, stage) for name, stage in READERS.items() for how in CUTS},
+}
+GROUPS = {"run cache": "run cache", "a flipped bit": "flipped bits", **dict.fromkeys(CUTS, "damaged JSON")}
+
+
+def group_of(name: str) -> str:
+    return next((group for start, group in GROUPS.items() if name.startswith(start)), "edited results")
+
+
+def damage_and_mend(base: Pipeline, name: str, folder: Path) -> Outcome:
+    begin, pipeline = time.monotonic(), base.copy(folder)
+    FAULTS[name](pipeline)
+    mended, manual, reason = mend(pipeline, results(base), *SNAKEMAKE)
+    if mended and not manual:
+        shutil.rmtree(folder)
+    return Outcome(group_of(name), name, mended, manual, seconds=time.monotonic() - begin, reason=reason)
+
+
+def assert_mended(base: Pipeline, names: list[str], folder: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        copies = (folder / str(number) for number in range(len(names)))
+        found = [*pool.map(damage_and_mend, [base] * len(names), names, copies)]
+    OUTCOMES.extend(found)
+    assert [f"{each.case}: {each.reason}" for each in found if not each.survived] == []
+
+
+def test_edited_results_are_made_again(base: Pipeline, tmp_path: Path) -> None:
+    assert_mended(base, ["a typed number in summary.csv", "garbage in weights"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["run cache", "flipped bits", "damaged JSON"])
+def test_damage_is_mended(group: str, base: Pipeline, tmp_path: Path) -> None:
+    assert_mended(base, [name for name in FAULTS if group_of(name) == group], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_changed_parameter_counts_where_snakemakes_records_are_lost(base: Pipeline, tmp_path: Path) -> None:
+    """They are what it compares settings with."""
+    begin, undisturbed, pipeline = time.monotonic(), base.copy(tmp_path / "undisturbed"), base.copy(tmp_path / "lost")
+    shutil.rmtree(pipeline.folder / ".snakemake")
+    for each in (undisturbed, pipeline):
+        each.set(methods__dacs={"threshold": 0.5})
+    undisturbed.run(*SNAKEMAKE)
+    mended, manual, reason = mend(pipeline, results(undisturbed), *SNAKEMAKE)
+    seconds = time.monotonic() - begin
+    OUTCOMES.append(Outcome("records lost", "adapt.threshold changed", mended, manual, seconds=seconds, reason=reason))
+    assert (mended, manual) == (True, 0), reason
