@@ -13,6 +13,7 @@ from dacs.config import load, read_file
 from dacs.datasets.decode import listing
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
+from dacs.files import break_links
 from dacs.jobs import (
     dataset_of,
     domains_of,
@@ -266,6 +267,8 @@ def set_damaged_aside():
 if workflow.is_main_process:
     remove_stale_lock()
     set_damaged_aside()
+    if not workflow.dryrun:  # DVC may link them into its cache, and Snakemake writes them in place
+        break_links(Path(".snakemake/metadata"))
 
 
 def check_terms_of_downloads():
