@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -269,6 +270,8 @@ if workflow.is_main_process:
     set_damaged_aside()
     if not workflow.dryrun:  # DVC may link them into its cache, and Snakemake writes them in place
         break_links(Path(".snakemake/metadata"))
+else:  # in a job, where a signal of Slurm reaches all processes: training saves a checkpoint, the others wait for it
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def check_terms_of_downloads():
