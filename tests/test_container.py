@@ -78,7 +78,7 @@ def test_each_step_works_in_an_empty_folder_and_the_image_runs_the_pipeline(tmp_
             name, value = where.split("=", 1)
             environment[name] = value.replace(f"${name}", environment[name])
         elif kind == "RUN" and "apt-get" not in where:
-            command = where.replace("\\\n", " ").replace("rm -rf /root/.cache", "true")
+            command = where.replace("\\\n", " ").replace("rm -rf ~/.cache", "true")
             subprocess.run(command, shell=True, check=True, cwd=out, env=environment)
         elif kind == "CMD":
             subprocess.run(json.loads(where), check=True, cwd=out, env=environment)
