@@ -99,6 +99,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pipeline(tmp_path: Path, cluster: None) -> Pipeline:
     made = create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
     made.edit("profiles/slurm/profile.yaml", "gpu: 1", "gpu: 0")
+    made.edit("profiles/slurm/profile.yaml", "remap: 8, remap_target: 8", "remap: 2, remap_target: 2")
     return made
 
 
