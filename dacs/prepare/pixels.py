@@ -30,6 +30,8 @@ def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Imag
     bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch: the same by torch, a value in 200
     1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
     """
+    if image.shape[:2] == tuple(size):
+        return Image.fromarray(image)
     if resample == "bicubic_torch":
         return Image.fromarray(_bicubic_torch(image, size))
     if resample == "opencv":
@@ -41,9 +43,9 @@ def _bicubic_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Antialiased bicubic in a fifth of Pillow's time: torch's weights have 16 bits, on processors with AVX2."""
     import torch  # here, since it takes seconds
 
-    planes = torch.from_numpy(np.require(image, requirements="W")).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(planes, size, mode="bicubic", antialias=True)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    batch = torch.from_numpy(np.require(image, requirements="W"))[None].permute(0, 3, 1, 2)  # channels last
+    resized = torch.nn.functional.interpolate(batch, size, mode="bicubic", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:
