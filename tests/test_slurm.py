@@ -41,7 +41,6 @@ KillWait=60
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
@@ -138,7 +137,7 @@ def test_a_job_that_fails_is_given_more_memory_and_time(pipeline: Pipeline) -> N
 
 
 def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeline: Pipeline) -> None:
-    """Slurm sends SIGUSR1 to all its processes, and requeues it; no regular checkpoint is due before its end."""
+    """Slurm signals all processes of the job; no regular checkpoint is due before the end of the training."""
     pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=10000)
     kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
     with (pipeline.folder / "out").open("w") as out:
@@ -147,6 +146,5 @@ def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeli
         _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
         urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
         _output(*urgent, "--wrap=sleep 3")
-        _wait(lambda: "stopped at step" in log.read_text(), "training never stopped")
         assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
     assert "resuming from the checkpoint at step" in log.read_text()

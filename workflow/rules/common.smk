@@ -272,6 +272,7 @@ if workflow.is_main_process:
         break_links(Path(".snakemake/metadata"))
 else:  # in a job, where a signal of Slurm reaches all processes: training saves a checkpoint, the others wait for it
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    shell.prefix("set -euo pipefail; trap : TERM; ")
 
 
 def check_terms_of_downloads():
