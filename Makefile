@@ -43,9 +43,9 @@ audit: $(READY)  ## known vulnerabilities in the versions of requirements.lock; 
 torture: $(READY)  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
 	pytest -m "slow or faults"
 
-# The same environment with the Slurm plugin of Snakemake, in a separate folder.
-test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node; needs slurm-wlm, munge and root
-	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py
+# The same environment with the plugins of Snakemake for clusters, in a separate folder.
+test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node, which needs slurm-wlm, munge and root, and by a stand-in of kubectl
+	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py tests/test_kubernetes.py
 
 clean:  ## removes everything generated, but not the environment and DVC's cache
 	rm -rf data runs logs reports/figures reports/*.html .snakemake .cache

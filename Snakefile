@@ -1,5 +1,6 @@
 """The pipeline: its configuration, its rules, and what `all` means."""
 
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,8 +25,8 @@ configfile: "params.yaml"
 report: "workflow/report/workflow.rst"
 
 
-# The system that the environment (.venv, from requirements.lock) is tested on.
-container: "docker://python:3.11-bookworm"
+# With `--software-deployment-method apptainer` jobs run in an image of the Containerfile; see docs/cluster.md.
+container: os.environ.get("DACS_IMAGE", "docker://python:3.11-bookworm")
 
 
 include: "workflow/rules/common.smk"

@@ -1,6 +1,6 @@
 """How fast raw frames are prepared at the paper's sizes, beside the codecs alone and beside a plain implementation.
 
-    python benchmarks/remap.py [--frames N]
+    python benchmarks/remap.py [--frames N] [--resample bicubic_torch]
 
 Raw frames are rendered by the built-in world at their real sizes, with the noise of a sensor, so that their files are
 as large as real ones. The limit decodes the raw pair of files and encodes the prepared pair with the same codecs, and
@@ -27,6 +27,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -36,6 +37,7 @@ from dacs.datasets.base import Frame, Raw
 from dacs.datasets.decode import decode_image
 from dacs.datasets.find import find
 from dacs.demo_world.write import write_world
+from dacs.fields import Resample
 from dacs.files import write_json
 from dacs.labels import CITYSCAPES, IGNORE
 from dacs.prepare.frame import FrameJob, prepare_frame
@@ -69,9 +71,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """
 
 
-def job_of(domain: str, images: str) -> RemapJob:
+def job_of(domain: str, images: str, resample: Resample = "bicubic") -> RemapJob:
     """How a domain is prepared at the paper's size."""
-    return RemapJob(domain=domain, size=SIZES[domain], resample="bicubic", images=images)
+    return RemapJob(domain=domain, size=SIZES[domain], resample=resample, images=images)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -151,13 +153,13 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1e3 * (time.process_time() - start)
 
 
-def compare(raw: Raw, domain: str, out: Path) -> dict[str, float]:
+def compare(raw: Raw, domain: str, out: Path, resample: Resample) -> dict[str, float]:
     """Milliseconds a frame of each way, in turns: medians of repeats, means over frames."""
     taken: dict[str, list[float]] = defaultdict(list)
     for frame in raw.frames["train"]:
         ways: dict[str, Callable[[], object]] = {}
         for images in ("png", "ppm"):
-            job = job_of(domain, images)
+            job = job_of(domain, images, resample)
             ways[images] = partial(ours, raw, frame, job, out)
             ways[f"limit {images}"] = limit(raw, frame, job)
         ways["resize"] = partial(resize, decode_image(frame.image.read()), job.size, job.resample)
@@ -168,9 +170,9 @@ def compare(raw: Raw, domain: str, out: Path) -> dict[str, float]:
     return {way: float(np.mean(each)) for way, each in taken.items()}
 
 
-def parts(raw: Raw, domain: str, out: Path) -> dict[str, float]:
+def parts(raw: Raw, domain: str, out: Path, resample: Resample) -> dict[str, float]:
     """Milliseconds a frame of each part of ours, for images kept as PNG."""
-    job, frames, profile = job_of(domain, "png"), raw.frames["train"], cProfile.Profile(time.process_time)
+    job, frames, profile = job_of(domain, "png", resample), raw.frames["train"], cProfile.Profile(time.process_time)
     profile.enable()
     for frame in frames * REPEATS:
         ours(raw, frame, job, out)
@@ -224,7 +226,7 @@ def peak(raw: Raw, out: Path, frames: int) -> float:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def main(frames: int) -> None:
+def main(frames: int, resample: Resample) -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -233,7 +235,7 @@ def main(frames: int) -> None:
         print(f"{'ms a frame':12}{'MB raw':>8}" + "".join(f"{column:>{WIDTH}}" for column in COLUMNS))
         for domain, raw in raws.items():
             size = sum(frame.image.path.stat().st_size for frame in raw.frames["train"]) / frames / 1e6
-            taken = compare(raw, domain, folder / "out")
+            taken = compare(raw, domain, folder / "out", resample)
             for images in ("png", "ppm"):
                 mine, least, between, plainly = (taken[way] for way in (images, f"limit {images}", "resize", "plain"))
                 times = "".join(f"{ms:{WIDTH}.1f}" for ms in (mine, least, between, plainly))
@@ -242,7 +244,7 @@ def main(frames: int) -> None:
                 print(f"{domain:12}{size:8.1f}{images:>{WIDTH}}{times}{ratios}", flush=True)
         print("\nms a frame by part, images as PNG")
         for domain, raw in raws.items():
-            spent = parts(raw, domain, folder / "out")
+            spent = parts(raw, domain, folder / "out", resample)
             print(f"{domain:12}" + ", ".join(f"{part} {ms:.1f}" for part, ms in spent.items()), flush=True)
         cores = len(os.sched_getaffinity(0))
         found = rates(raws["gta5"], folder / "rates", sorted({1, cores}))
@@ -256,4 +258,6 @@ def main(frames: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=3, help="raw frames of each data set")
-    main(parser.parse_args().frames)
+    parser.add_argument("--resample", choices=get_args(Resample), default="bicubic", help="how frames are resized")
+    options = parser.parse_args()
+    main(options.frames, options.resample)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -106,3 +107,12 @@ def digest(path: Path) -> str:
     check_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def break_links(folder: Path) -> None:
+    """Replace hard and symbolic links to files below `folder` by copies, so that writing to one changes no other."""
+    for path in folder.rglob("*"):
+        if path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1):
+            copy = path.with_name(".copy")  # short, as a record's name may be as long as names can be
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)

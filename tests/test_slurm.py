@@ -4,6 +4,7 @@ Run by `make test-slurm`. It needs Slurm and MUNGE installed (Debian: slurm-wlm,
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -38,14 +39,16 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 KillWait=60
 SlurmdParameters=config_overrides
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
 """
 # This Slurm keeps no accounts, so it is asked what runs now; it is near, so it is asked often; its node has no GPU.
 SUBMIT = (
     *("snakemake", "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--set-resources", *(f"{rule}:gpu=0" for rule in ("train", "adapt", "evaluate", "appearance")), "--", "all"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "--", "all"),
 )
 
 
@@ -93,7 +96,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def pipeline(tmp_path: Path, cluster: None) -> Pipeline:
-    return create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+    made = create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+    made.edit("profiles/slurm/profile.yaml", "gpu: 1", "gpu: 0")
+    made.edit("profiles/slurm/profile.yaml", "remap: 8, remap_target: 8", "remap: 2, remap_target: 2")
+    return made
 
 
 def _free_port() -> int:
@@ -120,14 +126,25 @@ def test_the_pipeline_runs_on_slurm_and_then_nothing_is_left_to_do(pipeline: Pip
     assert not pipeline.jobs(*SNAKEMAKE)
 
 
-def test_a_job_that_is_preempted_resumes_from_its_checkpoint_by_itself(pipeline: Pipeline) -> None:
-    """From its last regular one: Slurm kills the training as soon as Snakemake, which it signals first, has ended."""
-    pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=50)
+def test_a_job_that_fails_is_given_more_memory_and_time(pipeline: Pipeline) -> None:
+    pipeline.edit("dacs/training/loop.py", "    save_results(state, folder)\n", "    raise SystemExit(1)\n")
+    pipeline.edit("profiles/slurm/profile.yaml", "retries: 3", "retries: 1")
+    pipeline.run(*SUBMIT, fails=True)
+    jobs = _output("scontrol", "--oneliner", "show", "jobs").splitlines()
+    trained = [job for job in jobs if str(pipeline.folder) in job and "Comment=rule_train" in job]
+    asked = [re.findall(r"TimeLimit=(\S+) .*MinMemoryNode=(\S+)", job)[0] for job in trained]
+    assert asked == [("2-00:00:00", "24000M"), ("4-00:00:00", "32000M")]
+
+
+def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeline: Pipeline) -> None:
+    """Slurm signals all processes of the job; no regular checkpoint is due before the end of the training."""
+    pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=10000)
     kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
     with (pipeline.folder / "out").open("w") as out:
         running = subprocess.Popen([TOOLS / SUBMIT[0], *SUBMIT[1:]], stdout=out, **kinds)
         log = pipeline.folder / "logs/train/gta5-cityscapes-source-seed0.log"
         _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
-        _output("scancel", "--signal=TERM", "--full", *_output("squeue", "--noheader", "--format=%i").split())
+        urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
+        _output(*urgent, "--wrap=sleep 3")
         assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
     assert "resuming from the checkpoint at step" in log.read_text()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def _open_journal(path: Path, job: RemapJob, raw: Raw) -> dict[str, dict[str, An
     row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
     code = code_digest("dacs.prepare.remap:remap", *row)
     train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
-    header = canonical([job.model_dump(mode="json"), train_ids, PIL.__version__, cv2.__version__, code])
+    versions = PIL.__version__, cv2.__version__, version("torch")
+    header = canonical([job.model_dump(mode="json"), train_ids, *versions, code])
     lines = path.read_text().split("\n")[:-1] if path.exists() else []  # the last line may be cut off
     lines = lines if lines[:1] == [header] else [header]
     write_text(path, "\n".join([*lines, ""]))
@@ -133,6 +135,7 @@ def _each(job: RemapJob, raw: Raw, frame_jobs: list[FrameJob], workers: int) -> 
 def _start_worker() -> None:
     """One thread; Ctrl-C is for the parent; no worker outlives a killed parent."""
     cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of torch, if it is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 from dacs.config import load, read_file
 from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, RunFailed
+from dacs.files import break_links
 from dacs.jobs import (
     dataset_of,
     domains_of,
@@ -297,6 +299,11 @@ if workflow.is_main_process:
     check_cache()
     remove_stale_lock()
     set_damaged_aside()
+    if not READS_ONLY:  # DVC may link them into its cache, and Snakemake writes them in place
+        break_links(Path(".snakemake/metadata"))
+else:  # in a job, where a signal of Slurm reaches all processes: training saves a checkpoint, the others wait for it
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    shell.prefix("set -euo pipefail; trap : TERM; ")
 
 
 def check_terms_of_downloads():
