@@ -20,10 +20,12 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/campaign.smk"
 
 
 localrules:
     all,
+    campaigns,
     figures,
     report,
     page,

@@ -17,7 +17,16 @@ from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
-from dacs.settings import DownloadJob, EvaluateJob, FiguresJob, RemapJob, ReportJob, RunSettings, WorldJob
+from dacs.settings import (
+    CampaignJob,
+    DownloadJob,
+    EvaluateJob,
+    FiguresJob,
+    RemapJob,
+    ReportJob,
+    RunSettings,
+    WorldJob,
+)
 from dacs.verify import ASIDE, RECORD, damages, set_aside, write_record
 
 Job = TypeVar("Job", bound=Section)
@@ -112,6 +121,14 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), 
     write_record(reports / "figures" / f"page.{RECORD}", [out], settings)
 
 
+def campaign(settings: Path, out: Path, runs: Path = Path("runs")) -> None:
+    """Write the table of a campaign, as CSV and as Markdown beside it."""
+    from dacs.reporting.campaign import write
+
+    made = write(_job(settings, CampaignJob), runs, out)
+    write_record(out.with_name(f"{out.stem}.{RECORD}"), made, settings)
+
+
 def predict(
     weights: Path,
     images: list[Path],
@@ -154,16 +171,18 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
         write_text(html, found.page)
 
 
-def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
+def plan(params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False) -> None:
     """List the runs that params.yaml asks for, and how far each one is."""
+    from dacs.config import load
+    from dacs.jobs import of_campaign
     from dacs.training.run_cache import plan
 
-    print(plan(params))
+    asked = of_campaign(load(params), campaign) if campaign else load(params)
+    print(plan(asked))
     if cost:
-        from dacs.config import load
         from dacs.training.cost import cost_table
 
-        print(f"\n{cost_table(load(params))}")
+        print(f"\n{cost_table(asked)}")
 
 
 def verify(
@@ -198,7 +217,7 @@ def _job(settings: Path, kind: type[Job]) -> Job:
         ) from error
 
 
-VERBS = (world, download, remap, train, adapt, evaluate, figures, report, predict, compare, plan, verify)
+VERBS = (world, download, remap, train, adapt, evaluate, figures, report, campaign, predict, compare, plan, verify)
 
 
 def _count(text: str) -> int:
@@ -245,6 +264,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "second": {"help": "the same"},
     "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
     "params": {"type": Path, "help": "which params.yaml"},
+    "campaign": {"metavar": "NAME", "help": "the runs of this campaign instead"},
     "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }
 POSITIONAL = ("images", "first", "second")

@@ -43,7 +43,7 @@ def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Da
     """What is damaged or missing of runs, their evaluations, the report and, if `ready` is given, prepared frames."""
     for spec in sorted(runs.glob("*/*/seed*/settings.json")):
         yield from damages_of(spec)
-    for record in sorted([*runs.glob(f"*/*/seed*/evaluation/{RECORD}"), *reports.glob(f"figures/*{RECORD}")]):
+    for record in sorted([*runs.glob(f"*/*/seed*/evaluation/{RECORD}"), *reports.glob(f"*/*{RECORD}")]):
         yield from damages_of(record)
     for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):
         yield from damages_of_split(PreparedSplit(stats.parent))

@@ -13,14 +13,18 @@ from dacs.config import load, read_file
 from dacs.datasets.decode import listing
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
+from dacs.faults import faults
 from dacs.jobs import (
+    campaign_job,
     dataset_of,
     domains_of,
     job_file,
     job_of,
     labelled_domain,
     notes,
+    of_campaign,
     origin,
+    requests,
     run_settings,
     starts_from_source,
     unlabelled_tasks,
@@ -28,12 +32,12 @@ from dacs.jobs import (
 from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
-from dacs.methods import adapting, possible, recalibrating, supervised
+from dacs.methods import adapting, base_of, possible, recalibrating, supervised
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
 from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
-from dacs.verify import ASIDE, damages, set_aside
+from dacs.verify import ASIDE, RECORD, damages, set_aside
 from dacs.watch import Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -42,7 +46,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 def custom_files():
     """A digest of the present files of each custom domain that is used, so that a change of them is noticed."""
-    used = [domain for domain in domains_of(PARAMS) if domain in PARAMS.domains]
+    runs = [PARAMS, *(of_campaign(PARAMS, name) for name in PARAMS.campaigns)]
+    used = {domain for each in runs for domain in domains_of(each) if domain in PARAMS.domains}
     if used:
         from dacs.download.download import files_now
 
@@ -71,6 +76,8 @@ RECALIBRATED = recalibrating(METHODS)
 NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
 STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
+
+VARIANTS = [name for campaign in PARAMS.campaigns.values() for name in campaign.changes]
 
 TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "iou_by_protocol", "missing"]
 TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
@@ -103,7 +110,8 @@ wildcard_constraints:
     domain=one_of(KNOWN),
     source=one_of(KNOWN),
     target=one_of(KNOWN),
-    method=one_of(TABLE),
+    method=one_of([*TABLE, *VARIANTS]),
+    campaign=one_of(PARAMS.campaigns),
     seed=r"\d+",
 
 
@@ -172,7 +180,12 @@ def code_of_remap(wildcards):
 
 def code_of_run(wildcards):
     """A digest of the code that a run reaches."""
-    return code_of(TABLE[wildcards.method], PARAMS.model)
+    return code_of(TABLE[base_of(wildcards.method)], PARAMS.model)
+
+
+def base_method(wildcards):
+    """The method of a run, which may be one of a variant."""
+    return base_of(wildcards.method)
 
 
 def labelled_stats(wildcards):
