@@ -171,18 +171,29 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
         write_text(html, found.page)
 
 
-def plan(params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False) -> None:
-    """List the runs that params.yaml asks for, and how far each one is."""
+def plan(
+    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float = 10
+) -> None:
+    """List the runs that params.yaml asks for, how far each one is, what all take, and how far that was off."""
     from dacs.config import load
     from dacs.jobs import of_campaign
+    from dacs.machine import has_gpu
+    from dacs.training.estimate import device_of
+    from dacs.training.plan import cost_plan
     from dacs.training.run_cache import plan
 
     asked = of_campaign(load(params), campaign) if campaign else load(params)
-    print(plan(asked))
-    if cost:
-        from dacs.training.cost import cost_table
+    if not tflops > 0:
+        raise BadRequest(f"--tflops is {tflops:g}; it should be above 0.")
+    gpu = asked.loop.device == "cuda" or (asked.loop.device == "auto" and (has_gpu() or asked.scale == "paper"))
+    print(plan(asked), end="\n\n")
+    if not cost:
+        print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), {}))
+        return
+    from dacs.training.cost import cost_table, counted
 
-        print(f"\n{cost_table(asked)}")
+    print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), counted(asked)))
+    print(f"\n{cost_table(asked)}")
 
 
 def verify(
@@ -265,6 +276,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
     "params": {"type": Path, "help": "which params.yaml"},
     "campaign": {"metavar": "NAME", "help": "the runs of this campaign instead"},
+    "tflops": {"type": float, "metavar": "N", "help": "10^12 operations a second that a GPU sustains; left out: 10"},
     "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }
 POSITIONAL = ("images", "first", "second")

@@ -50,11 +50,16 @@ def job_file(job: Section) -> str:
 
     Snakemake compares the path with that of the last run, so a setting without effect redoes nothing.
     """
-    path = JOB_FILES / f"{short_digest(type(job).__name__, canonical(identity(job)))}.json"
+    path = JOB_FILES / f"{job_digest(job)}.json"
     text = canonical(job.model_dump(mode="json", exclude_none=True)) + "\n"
     if not path.exists() or path.read_text() != text:
         write_text(path, text)
     return str(path)
+
+
+def job_digest(job: Section) -> str:
+    """A digest of the settings of a job that have an effect."""
+    return short_digest(type(job).__name__, canonical(identity(job)))
 
 
 def _world_job(params: Params, domain: str, method: str) -> WorldJob:

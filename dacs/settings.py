@@ -292,7 +292,7 @@ class Campaign(Section):
     tasks: Annotated[list[Task], Field(min_length=1), Distinct]
     seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
     base: MethodName
-    methods: Annotated[list[MethodName], Distinct] = []
+    methods: Annotated[list[MethodName], Distinct] = []  # besides the base
     variants: dict[Name, Variant] = {}
 
     @property
@@ -340,7 +340,7 @@ class Params(Section):
     adapt: Adapt
     adabn: AdaBN
     methods: dict[MethodName, dict[str, Any]]
-    campaigns: dict[Name, Campaign] = {}
+    campaigns: dict[Name, Campaign]
     evaluate: Evaluate
     figures: Figures
     report: Report
