@@ -47,3 +47,10 @@ rule all:
         rules.report.output,
     message:
         "Finished: open reports/index.html"
+
+
+rule campaigns:
+    input:
+        expand(rules.campaign.output, campaign=PARAMS.campaigns),
+    message:
+        "Finished: open the tables in reports/campaigns"

@@ -32,10 +32,3 @@ rule campaign:
         "Writing the table of the campaign {wildcards.campaign}"
     shell:
         "python -m dacs campaign --settings {params.settings} --runs runs --out {output.table} > {log} 2>&1"
-
-
-rule campaigns:
-    input:
-        expand(rules.campaign.output, campaign=PARAMS.campaigns),
-    message:
-        "Finished: open the tables in reports/campaigns"
