@@ -172,7 +172,7 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
 
 
 def plan(
-    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float = 10
+    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float = 10.0
 ) -> None:
     """List the runs that params.yaml asks for, how far each one is, what all take, and how far that was off."""
     from dacs.config import load

@@ -75,7 +75,7 @@ def test_the_hours_of_a_gpu_are_operations_by_its_rate() -> None:
     counted = {"dacs": Counted(10**12, 178 * 10**6, 2**32)}
     adapt = next(job for job in jobs_of(params, GPU, counted) if job.rule == "adapt")
     assert adapt.stated == pytest.approx(250_000 / 10, rel=1e-3)
-    printed = cost_plan(params, device_of(params, gpu=True, tflops=20), counted)
+    printed = cost_plan(params, device_of(params, gpu=True, tflops=20.0), counted)
     assert "GPU hours: 1" in printed  # 3.5 + 1.5 + evaluations
     assert "20 TFLOP/s, assumed" in printed
     assert "4,096 MiB (dacs)" in printed
@@ -84,7 +84,7 @@ def test_the_hours_of_a_gpu_are_operations_by_its_rate() -> None:
 def test_a_step_of_the_demo_takes_what_was_measured() -> None:
     """194 to 205 ms on one thread; docs/performance.md."""
     params = params_at("demo", tasks=[TASK], methods=["source", "dacs"], seeds=[0])
-    jobs = jobs_of(params, device_of(params, gpu=False, tflops=10), {})
+    jobs = jobs_of(params, device_of(params, gpu=False, tflops=10.0), {})
     adapt = next(job for job in jobs if job.rule == "adapt")
     assert adapt.stated == pytest.approx(800 * 0.2, rel=0.1)
 
@@ -107,7 +107,7 @@ def ran(request: Any, seconds: float, log: str) -> None:
 
 def test_trainings_that_took_twice_as_long_double_what_the_others_are_expected_to_take() -> None:
     params = params_at("demo", tasks=[TASK], methods=["dacs", "mic"], seeds=[0])
-    device = device_of(params, gpu=False, tflops=10)
+    device = device_of(params, gpu=False, tflops=10.0)
     before = {job.rule: job for job in jobs_of(params, device, {})}
     listed = list(requests(params))
     ran(listed[0], 400.0, "step 80/800: x\nstep 800/800: loss 1\n")

@@ -143,7 +143,7 @@ def _forward(request: RunRequest, counted: Mapping[str, Counted]) -> float | Non
     return counted[name].operations / passes(row if name == request.method else method(name)) / pixels
 
 
-def _seconds(forward: float | None, pixels: float, device: Device) -> float | None:
+def _seconds(forward: float | None, pixels: int | float, device: Device) -> float | None:
     return START + forward * pixels / device.rate if forward and device.rate and pixels else None
 
 
@@ -159,7 +159,7 @@ def raw_frames(params: Params, domain: str) -> dict[str, int]:
 def raw_pixels(params: Params, domain: str, row: DataSet) -> float:
     """Pixels of a raw frame; 0 where they are not known."""
     height, width = max(row.sizes, default=(0, 0))
-    return height * width * (params.world.scale**2 if origin(params, domain) == "world" else 1)
+    return height * width * (params.world.scale**2 if origin(params, domain) == "world" else 1.0)
 
 
 def prepared_pixels(params: Params, domain: str) -> int:

@@ -97,7 +97,7 @@ def _sum_by_rule(jobs: list[Job]) -> float | None:
     return sum(known) if known else None
 
 
-def _hours(seconds: float | None) -> str:
+def _hours(seconds: int | float | None) -> str:
     """Hours with two digits that count.
 
     >>> _hours(36.0), _hours(7200.0), _hours(36e5), _hours(None)
@@ -148,7 +148,7 @@ def _runs(params: Params, counted: Mapping[str, Counted]) -> tuple[float | None,
         states = 1 if method(request.method).recalibrates else params.loop.snapshots
         files += 2 * states + (request.settings.start is not None)
         folders.append(RunDir.of(RUNS, request.task, request.method, request.seed).path)
-    weights = max((each.weights for each in counted.values()), default=WEIGHTS.get(params.model.network))
+    weights = max((float(each.weights) for each in counted.values()), default=WEIGHTS.get(params.model.network))
     return None if weights is None else files * weights, folders
 
 
@@ -172,7 +172,7 @@ def _disk_table(listed: list[Size]) -> str:
     return "\n".join(lines)
 
 
-def _gigabytes(size: float | None) -> str:
+def _gigabytes(size: int | float | None) -> str:
     return "–" if size is None else f"{size / 1e9:.2f}"
 
 
