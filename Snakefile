@@ -34,10 +34,12 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/campaign.smk"
 
 
 localrules:
     all,
+    campaigns,
     figures,
     report,
     page,
@@ -60,3 +62,10 @@ rule all:
         rules.report.output,
     message:
         "Finished: open reports/index.html"
+
+
+rule campaigns:
+    input:
+        expand(rules.campaign.output, campaign=PARAMS.campaigns),
+    message:
+        "Finished: open the tables in reports/campaigns"

@@ -21,6 +21,7 @@ from dacs.layout import EvaluationDir, PreparedSplit, RunDir
 from dacs.methods import METHODS, adapting, recalibrating, supervised
 from dacs.settings import (
     AppearanceJob,
+    CampaignJob,
     DownloadJob,
     EvaluateJob,
     FiguresJob,
@@ -209,6 +210,15 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), 
     write_record(reports / PAGE_RECORD, [out], made_with)
 
 
+def campaign(settings: Path, out: Path, runs: Path = Path("runs")) -> None:
+    """Write the table of a campaign, as CSV and as Markdown beside it."""
+    from dacs.reporting.campaign import write
+
+    job = _job(settings, CampaignJob)
+    made_with = _made_with("campaign", job)
+    write_record(record_beside(out), write(job, runs, out), made_with)
+
+
 def predict(
     weights: Path,
     images: list[Path],
@@ -251,16 +261,29 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
         write_text(html, found.page)
 
 
-def plan(params: Path = Path("params.yaml"), cost: bool = False) -> None:
-    """List the runs that params.yaml asks for, and how far each one is."""
+def plan(
+    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float = 10.0
+) -> None:
+    """List the runs that params.yaml asks for, how far each one is, what all take, and how far that was off."""
+    from dacs.config import load
+    from dacs.jobs import of_campaign
+    from dacs.machine import has_gpu
+    from dacs.training.estimate import device_of
+    from dacs.training.plan import cost_plan
     from dacs.training.run_cache import plan
 
-    print(plan(params))
-    if cost:
-        from dacs.config import load
-        from dacs.training.cost import cost_table
+    asked = of_campaign(load(params), campaign) if campaign else load(params)
+    if not tflops > 0:
+        raise BadRequest(f"--tflops is {tflops:g}; it should be above 0.")
+    gpu = asked.loop.device == "cuda" or (asked.loop.device == "auto" and (has_gpu() or asked.scale == "paper"))
+    print(plan(asked), end="\n\n")
+    if not cost:
+        print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), {}))
+        return
+    from dacs.training.cost import cost_table, counted
 
-        print(f"\n{cost_table(load(params))}")
+    print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), counted(asked)))
+    print(f"\n{cost_table(asked)}")
 
 
 def verify(
@@ -313,7 +336,10 @@ def _job(settings: Path, kind: type[Job]) -> Job:
         ) from error
 
 
-VERBS = (world, download, remap, train, adapt, evaluate, appearance, figures, report, predict, compare, plan, verify)
+VERBS = (
+    *(world, download, remap, train, adapt, evaluate, appearance),
+    *(figures, report, campaign, predict, compare, plan, verify),
+)
 
 
 def _count(text: str) -> int:
@@ -361,6 +387,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "second": {"help": "the same"},
     "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
     "params": {"type": Path, "help": "which params.yaml"},
+    "campaign": {"metavar": "NAME", "help": "the runs of this campaign instead"},
+    "tflops": {"type": float, "metavar": "N", "help": "10^12 operations a second that a GPU sustains; left out: 10"},
     "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }
 POSITIONAL = ("images", "first", "second")

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
@@ -184,14 +185,21 @@ def _params(content: dict[str, Any], where: str) -> Params:
         _known(f"{where}labels", [labels], (STREET,))
         content = {**content, "labels": {BASE: labels}}
     params: Params = _validate(Params, content, where)
-    for name, over in params.methods.items():
+    for key, over in _overrides(params):
         if unequal := sorted({"steps", "init"} & over.keys()):
             raise BadRequest(
-                f"params.yaml: {where}methods.{name}.{unequal[0]} is given, but methods are compared at equal steps"
+                f"params.yaml: {where}{key}.{unequal[0]} is given, but methods are compared at equal steps"
                 f" from equal weights.\nSet adapt.{unequal[0]} for all of them."
             )
-        _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}methods.{name}.")
+        _validate(Adapt, {**params.adapt.model_dump(mode="json"), **over}, f"{where}{key}.")
     return params
+
+
+def _overrides(params: Params) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What methods and variants override of `adapt`, each with its key."""
+    yield from ((f"methods.{name}", over) for name, over in params.methods.items())
+    for campaign, each in params.campaigns.items():
+        yield from ((f"campaigns.{campaign}.variants.{name}", one.settings) for name, one in each.variants.items())
 
 
 def _check_fit(params: Params, where: str = "") -> None:

@@ -3,12 +3,13 @@
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dacs.datasets.registry import DATASETS
 from dacs.errors import nearest
 from dacs.fields import IGNORED, TIMM
-from dacs.jobs import WORLD, domains_of
-from dacs.methods import FEATURE_LOSS, method, possible
+from dacs.jobs import WORLD, domains_of, overrides
+from dacs.methods import FEATURE_LOSS, METHODS, VARIANT, adapting, base_of, method, possible
 from dacs.models.published import FILES, IMAGENET, NONE, published
 from dacs.networks import WITH_BACKBONE
 from dacs.settings import Model, Params
@@ -20,6 +21,7 @@ def faults(params: Params, *, chosen: bool) -> Iterator[str]:
     yield from _faults_of_labels(params, chosen)
     yield from _faults_of_domains(params)
     yield from _faults_of_tasks(params, chosen)
+    yield from _faults_of_campaigns(params)
 
 
 def _faults(params: Params) -> Iterator[str]:
@@ -42,7 +44,7 @@ def _faults(params: Params) -> Iterator[str]:
     for name in params.runs.methods:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
-        distance = {**adapt.model_dump(), **params.methods.get(name, {})}["feature_distance"]
+        distance = {**adapt.model_dump(), **overrides(params, name)}["feature_distance"]
         if FEATURE_LOSS in method(name).terms and distance and model.weights == NONE:
             yield (
                 f"{name} keeps features close to those of pretrained weights, but model.weights is none.\n"
@@ -77,7 +79,7 @@ def _faults_of_labels(params: Params, chosen: bool) -> Iterator[str]:
                 "Say which of its classes they are, such as  of: [road, sidewalk]."
             )
     for name in params.runs.methods:
-        distance = {**params.adapt.model_dump(), **params.methods.get(name, {})}["feature_distance"]
+        distance = {**params.adapt.model_dump(), **overrides(params, name)}["feature_distance"]
         if FEATURE_LOSS in method(name).terms and distance and not labels.things:
             yield (
                 f"{name} keeps the features of things close to those of pretrained weights, but no class is a thing.\n"
@@ -168,6 +170,24 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
                 f"loop.crop is {list(crop)} (height, width), more than the frames of {domain}, {key} = {list(size)}.\n"
                 "Make the crop smaller or the frames larger."
             )
+
+
+def _faults_of_campaigns(params: Params) -> Iterator[str]:
+    """Variants that no setting can change, or that are not told apart by their names."""
+    known: dict[str, tuple[str, Any]] = {}
+    for campaign, each in params.campaigns.items():
+        for name, settings in each.changes.items():
+            key = f"campaigns.{campaign}.variants.{name.partition(VARIANT)[2]}"
+            if not adapting([name]):
+                yield (
+                    f"{key} is of {base_of(name)}, which does not adapt and has no settings of its own.\n"
+                    "Name another method, or list it under methods."
+                )
+            if name.partition(VARIANT)[2] in METHODS:
+                yield f"{key}: this name is that of a method; choose another."
+            other, same = known.setdefault(name, (key, settings))
+            if same != settings:
+                yield f"{key} and {other} are two variants of {base_of(name)} with one name; rename one of them."
 
 
 def fault_of_weights(model: Model) -> str:

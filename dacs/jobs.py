@@ -5,20 +5,22 @@ A job depends on its own settings and on nothing else, so an edit redoes the job
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dacs.datasets.base import DataSet
 from dacs.datasets.registry import dataset
+from dacs.errors import BadRequest, nearest
 from dacs.fields import Section, identity
 from dacs.files import write_text
 from dacs.labels import CITYSCAPES
 from dacs.layout import PreparedDomain, PreparedSplit
-from dacs.methods import START, possible
+from dacs.methods import START, base_of, possible
 from dacs.methods import method as method_row
 from dacs.provenance import canonical, short_digest
 from dacs.settings import (
     Adapt,
     AppearanceJob,
+    CampaignJob,
     DownloadJob,
     EvaluateJob,
     FiguresJob,
@@ -93,8 +95,14 @@ def run_settings(params: Params, domain: str, method: str) -> RunSettings:
         start = params.train.steps - params.adapt.steps if is_start else None
         train = TrainJob(**params.train.model_dump(), start=start)
         return RunSettings(model=params.model, loop=params.loop, labels=labels, train=train)
-    adapt = Adapt.model_validate({**params.adapt.model_dump(), **params.methods.get(method, {})}, strict=False)
+    adapt = Adapt.model_validate({**params.adapt.model_dump(), **overrides(params, method)}, strict=False)
     return RunSettings(model=params.model, loop=params.loop, labels=labels, adapt=adapt)
+
+
+def overrides(params: Params, method: str) -> dict[str, Any]:
+    """What a method, or a variant of one, overrides of `adapt`."""
+    changed = (each.changes[method] for each in params.campaigns.values() if method in each.changes)
+    return {**params.methods.get(base_of(method), {}), **next(changed, {})}
 
 
 def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:
@@ -168,6 +176,20 @@ def requests(params: Params) -> Iterator[RunRequest]:
     for task in params.runs.tasks:
         for method in possible(params.runs.methods, unlabelled=task in unlabelled_tasks(params)):
             yield from (RunRequest(params, task, method, seed) for seed in params.runs.seeds)
+
+
+def of_campaign(params: Params, name: str) -> Params:
+    """The parameters with the runs of a campaign in place of those of `runs`. Raises BadRequest for an unknown name."""
+    if name not in params.campaigns:
+        raise BadRequest(f"'{name}' is not a campaign of params.yaml; {nearest(name, params.campaigns)}")
+    return params.model_copy(update={"runs": params.campaigns[name].runs})
+
+
+def campaign_job(params: Params, name: str) -> CampaignJob:
+    """The settings of the job that writes the table of a campaign."""
+    campaign, listed = params.campaigns[name], requests(of_campaign(params, name))
+    runs = [(each.task, each.method, each.seed) for each in listed]
+    return CampaignJob(base=campaign.base, runs=runs, changes=campaign.changes, labels=own_labels(params))
 
 
 def own_labels(params: Params) -> Labels | None:

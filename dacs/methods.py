@@ -50,6 +50,7 @@ class Method(NamedTuple):
         return self.labels == "source" and not self.adapts
 
 
+VARIANT = "@"  # between a method and the name of a variant of it, in a campaign
 START = "source"  # the method whose weights others start from
 # fmt: off
 METHODS: dict[str, Method] = {
@@ -91,10 +92,22 @@ METHODS: dict[str, Method] = {
 
 
 def method(name: str) -> Method:
-    """The row of a method. Raises BadRequest with the nearest name for one that is not in the table."""
-    if name not in METHODS:
-        raise BadRequest(f"'{name}' is not a method; {nearest(name, METHODS)}")
-    return METHODS[name]
+    """The row of a method, or of that of a variant.
+
+    Raises BadRequest with the nearest name for one that is not in the table.
+    """
+    if (base := base_of(name)) not in METHODS:
+        raise BadRequest(f"'{base}' is not a method; {nearest(base, METHODS)}")
+    return METHODS[base]
+
+
+def base_of(name: str) -> str:
+    """The method of a variant; a method is its own.
+
+    >>> base_of("dacs@threshold_0"), base_of("dacs")
+    ('dacs', 'dacs')
+    """
+    return name.partition(VARIANT)[0]
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -44,6 +44,7 @@ from dacs.fields import (
     raw_keys,
 )
 from dacs.labels import CITYSCAPES, IGNORE, Class, LabelSet
+from dacs.methods import VARIANT
 from dacs.networks import WITH_BACKBONE
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -290,6 +291,36 @@ class AdaBN(Section):
     frames: Count
 
 
+class Variant(Section):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any] = Field(init=False)
+    method: MethodName | None = None  # None: the base of its campaign
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it overrides of the settings of its method."""
+        return self.__pydantic_extra__
+
+
+class Campaign(Section):
+    tasks: Annotated[list[Task], Field(min_length=1), Distinct]
+    seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
+    base: MethodName
+    methods: Annotated[list[MethodName], Distinct] = []  # besides the base
+    variants: dict[Name, Variant] = {}
+
+    @property
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """The settings of each variant by the name of its runs, such as dacs@threshold_0."""
+        return {f"{each.method or self.base}{VARIANT}{name}": each.settings for name, each in self.variants.items()}
+
+    @property
+    def runs(self) -> Runs:
+        """Its runs in the form of those of `runs`, variants being methods."""
+        methods = [*dict.fromkeys([*self.methods, self.base]), *self.changes]
+        return Runs.model_construct(tasks=self.tasks, methods=methods, seeds=self.seeds)
+
+
 class Evaluate(Section):
     no_effect = frozenset({"batch"})
     batch: Batch
@@ -323,6 +354,7 @@ class Params(Section):
     adapt: Adapt
     adabn: AdaBN
     methods: dict[MethodName, dict[str, Any]]
+    campaigns: dict[Name, Campaign]
     evaluate: Evaluate
     figures: Figures
     report: Report
@@ -435,6 +467,15 @@ class FiguresJob(Section):
     runs: Runs
     unlabelled: list[Task] = []  # tasks whose target gives no labels to train on
     figures: Figures
+    labels: Labels | None = None
+
+
+class CampaignJob(Section):
+    """Writing the table of a campaign."""
+
+    base: MethodName
+    runs: list[tuple[Task, str, CountOrNone]]  # task, method or variant, seed; in the order of the table
+    changes: dict[str, dict[str, Any]]  # settings by variant
     labels: Labels | None = None
 
 

@@ -31,6 +31,7 @@ ROOTS = {  # verb → what it calls
     "evaluate": ["dacs.evaluation.evaluate:evaluate_run"],
     "appearance": ["dacs.evaluation.appearance:appearance"],
     "figures": ["dacs.reporting.figures:make", *MODULES.values()],
+    "campaign": ["dacs.reporting.campaign:write", *MODULES.values()],
     "report": ["dacs.reporting.page:write", *MODULES.values()],
 }
 
@@ -42,7 +43,7 @@ def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
     """
     more = [f"{MODULES[domain]}:DATASET"] if domain in MODULES else []
     more += [NETWORKS[network]] if network else []
-    ignore = () if verb in ("figures", "report") else NOT_DIGESTED
+    ignore = () if verb in ("figures", "report", "campaign") else NOT_DIGESTED
     return code_digest(*ROOTS[verb], *more, ignore=ignore) if ROOTS[verb] else ""
 
 

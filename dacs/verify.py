@@ -57,6 +57,8 @@ def damages(runs: Path, reports: Path, ready: Path | None = None) -> Iterator[Da
         yield from damages_of(record)
     for record in sorted(runs.glob(f"*/appearance.{RECORD}")):
         yield from _damages_of_output(record, record.with_name("appearance.json"))
+    for record in sorted(reports.glob(f"campaigns/*.{RECORD}")):
+        yield from _damages_of_output(record, record.with_name(record.name.replace(f".{RECORD}", ".csv")))
     for name, marker in ((FIGURES_RECORD, "metrics.json"), (PAGE_RECORD, "index.html")):
         yield from _damages_of_output(reports / name, reports / marker)
     for stats in sorted(ready.glob("*/*/stats.json") if ready else ()):

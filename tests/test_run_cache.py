@@ -355,6 +355,15 @@ def test_runs_whose_weights_are_not_those_of_their_spec_are_not_adopted(
     assert len(trained) == 2
 
 
+def test_experiments_of_dvc_in_their_own_folders_share_the_cache_of_their_project() -> None:
+    """DVC names the project in DVC_ROOT, whatever folder it runs the stage in."""
+    program = "from dacs.training.run_cache import STORE; print(STORE)"
+    for root, expected in ((None, ".cache/runs"), ("/project", "/project/.cache/runs")):
+        environment = {**ENVIRONMENT, **({"DVC_ROOT": root} if root else {})}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == expected
+
+
 # ---- the plan
 
 
@@ -369,7 +378,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
     def states(data: Path = ready) -> list[str]:
-        return [line[56:] for line in plan(Path("params.yaml"), data).splitlines()[1:]]
+        return [line[56:] for line in plan(load(Path("params.yaml")), data).splitlines()[1:]]
 
     waiting = "waits for its source-only run"
     assert states(Path("nowhere")) == ["waits for its data"] * 2 + [waiting] * 2
@@ -380,7 +389,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     out = RunDir(Path("runs/gta5-cityscapes/source/seed0"))
     make_run(out, Run("source", 0, source.settings, gta5, cityscapes))
     assert states() == ["finished", "to do", "to do", waiting]
-    assert files.read_json(out.spec)["key"] in plan(Path("params.yaml"), ready)
+    assert files.read_json(out.spec)["key"] in plan(load(Path("params.yaml")), ready)
     begun = RunDir(STORE / spec_of(Run("dacs", 0, dacs.settings, gta5, cityscapes, out))["key"])
     begun.path.mkdir()
     begun.checkpoint.touch()

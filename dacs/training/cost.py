@@ -35,6 +35,7 @@ from dacs.models.device import Forward
 from dacs.models.published import NONE
 from dacs.settings import Params, RunSettings
 from dacs.training.checkpoint import State
+from dacs.training.estimate import Counted
 from dacs.training.feature_distance import SourceWithFeatureDistance
 from dacs.training.loop import initial_state, networks_of
 from dacs.training.objectives import StepBatch, Term, terms_of
@@ -75,6 +76,13 @@ def cost_table(params: Params) -> str:
         " tensors in float32, without the workspace of kernels."
     )
     return "\n".join(lines)
+
+
+def counted(params: Params) -> dict[str, Counted]:
+    """The cost of a step of each listed method that trains."""
+    names = [name for name in params.runs.methods if not method_row(name).recalibrates]
+    costs = {name: step_cost(name, run_settings(params, "", name)) for name in names}
+    return {name: Counted(cost.operations, cost.weights, cost.memory) for name, cost in costs.items()}
 
 
 def step_cost(method: str, settings: RunSettings) -> Cost:

@@ -5,6 +5,7 @@ folder `runs/<task>/<method>/seed<n>` is a copy. So an interrupted run is resume
 again is found, and none is taken for another. No torch is imported unless something is trained.
 """
 
+import os
 import pickletools
 import re
 import shutil
@@ -18,7 +19,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from dacs.config import load
 from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, Interrupted, MemoryFull, ProcessLost, RunFailed
 from dacs.evaluation.scale import describe_scale
@@ -29,7 +29,7 @@ from dacs.jobs import RunRequest, requests
 from dacs.layout import RunDir
 from dacs.loading.classes import check_classes, classes_without_pixels
 from dacs.locks import working_alone
-from dacs.methods import FEATURE_LOSS, Method
+from dacs.methods import FEATURE_LOSS, Method, base_of
 from dacs.methods import method as method_row
 from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
@@ -40,7 +40,8 @@ from dacs.training.run import Run, check_processes, processes_here
 from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
 from dacs.watch import last_line
 
-STORE = Path(".cache/runs")
+# Experiments that DVC runs in folders of their own share the cache of their project, which it names.
+STORE = Path(os.environ.get("DVC_ROOT", "")) / ".cache/runs"
 RATE = re.compile(r"images/s (\S+), (\d+) s left")  # at the end of what a training prints
 CHECKED = 2**31  # bytes of prepared frames up to which their digest is compared before a training
 # Code that no result depends on, or whose values are in the key as data.
@@ -240,12 +241,13 @@ def code_of(row: Method, model: Model) -> str:
     return code_digest(*roots, ignore=NOT_DIGESTED)
 
 
-def plan(params: Path, ready: Path = Path("data/ready")) -> str:
-    """The runs that a params.yaml asks for, a line each; without a key while data or initial weights are missing."""
-    lines = [f"{'task':18} {'method':12} {'seed':>4}  {'key':16}  state"]
-    for request in requests(load(params)):
+def plan(params: Params, ready: Path = Path("data/ready")) -> str:
+    """The runs that are asked for, a line each; without a key while data or initial weights are missing."""
+    wide = max(12, *map(len, params.runs.methods))
+    lines = [f"{'task':18} {'method':{wide}} {'seed':>4}  {'key':16}  state"]
+    for request in requests(params):
         key, state = _state_of(request, ready)
-        lines.append(f"{request.task:18} {request.method:12} {request.seed:>4}  {key:16}  {state}")
+        lines.append(f"{request.task:18} {request.method:{wide}} {request.seed:>4}  {key:16}  {state}")
     return "\n".join(lines)
 
 
@@ -264,7 +266,9 @@ def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
     from_weights = init is None or _compares_with_backbone(method_row(request.method), request.settings)
     if from_weights and model.weights != NONE and weights_on_disk(model) is None:
         return "", f"waits for the weights '{model.weights}'"
-    folder = RunDir(STORE / spec_of(Run(request.method, request.seed, request.settings, source, target, init))["key"])
+    folder = RunDir(
+        STORE / spec_of(Run(base_of(request.method), request.seed, request.settings, source, target, init))["key"]
+    )
     if folder.spec.exists():
         return folder.path.name, "finished"
     steps = request.settings.schedule.steps if method_row(request.method).terms else 0

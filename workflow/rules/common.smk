@@ -17,14 +17,18 @@ from dacs.config import load, read_file
 from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import break_links
+from dacs.faults import faults
 from dacs.jobs import (
+    campaign_job,
     dataset_of,
     domains_of,
     job_file,
     job_of,
     labelled_domain,
     notes,
+    of_campaign,
     origin,
+    requests,
     run_settings,
     starts_from_source,
     unlabelled_tasks,
@@ -32,11 +36,11 @@ from dacs.jobs import (
 from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
-from dacs.methods import adapting, possible, recalibrating, supervised
+from dacs.methods import adapting, base_of, possible, recalibrating, supervised
 from dacs.stale import code_of_job, stale
 from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import adopt, code_of, kept
-from dacs.verify import ASIDE, damages, damages_of_tables, set_aside
+from dacs.verify import ASIDE, RECORD, damages, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -45,7 +49,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 def custom_files():
     """A digest of the present files of each custom domain that is used, so that a change of them is noticed."""
-    used = [domain for domain in domains_of(PARAMS) if domain in PARAMS.domains]
+    runs = [PARAMS, *(of_campaign(PARAMS, name) for name in PARAMS.campaigns)]
+    used = {domain for each in runs for domain in domains_of(each) if domain in PARAMS.domains}
     if used:
         from dacs.download.download import files_now
 
@@ -74,6 +79,8 @@ RECALIBRATED = recalibrating(METHODS)
 NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
 STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]
 TRAINED = list(dict.fromkeys([*supervised(METHODS), *(["source"] if NEEDS_SOURCE else [])]))
+
+VARIANTS = [name for campaign in PARAMS.campaigns.values() for name in campaign.changes]
 
 TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "iou_by_protocol", "missing"]
 TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
@@ -107,7 +114,8 @@ wildcard_constraints:
     domain=one_of(KNOWN),
     source=one_of(KNOWN),
     target=one_of(KNOWN),
-    method=one_of(TABLE),
+    method=one_of([*TABLE, *VARIANTS]),
+    campaign=one_of(PARAMS.campaigns),
     seed=r"\d+",
 
 
@@ -175,7 +183,12 @@ def code_of_remap(wildcards):
 
 def code_of_run(wildcards):
     """A digest of the code that a run reaches."""
-    return code_of(TABLE[wildcards.method], PARAMS.model)
+    return code_of(TABLE[base_of(wildcards.method)], PARAMS.model)
+
+
+def base_method(wildcards):
+    """The method of a run, which may be one of a variant."""
+    return base_of(wildcards.method)
 
 
 def labelled_stats(wildcards):

@@ -71,7 +71,7 @@ rule adapt:
     benchmark:
         "logs/benchmarks/adapt/{source}-{target}-{method}-seed{seed}.tsv"
     wildcard_constraints:
-        method=one_of(adapting(TABLE)),
+        method=one_of([*adapting(TABLE), *VARIANTS]),
     priority: 1
     threads: TRAINING_THREADS
     resources:
@@ -80,13 +80,14 @@ rule adapt:
         gpu=GPUS * PROCESSES,
     params:
         settings=settings("adapt"),
+        method=base_method,
         code=code_of_run,
         torch=TORCH,
         init=init_option,
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m dacs adapt --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
+        "python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
