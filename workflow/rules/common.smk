@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
+from dacs import records
 from dacs.config import load, read_file
 from dacs.datasets.decode import listing
 from dacs.datasets.registry import MODULES
@@ -21,6 +22,7 @@ from dacs.jobs import (
     labelled_domain,
     notes,
     origin,
+    requests,
     run_settings,
     starts_from_source,
     unlabelled_tasks,
@@ -32,8 +34,8 @@ from dacs.methods import adapting, possible, recalibrating, supervised
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
 from dacs.training.run import snapshot_steps
-from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of
-from dacs.verify import ASIDE, damages, set_aside
+from dacs.training.run_cache import NOT_DIGESTED, adopt, code_of, drop
+from dacs.verify import ASIDE, Damage, damages, set_aside
 from dacs.watch import Watcher
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -256,6 +258,8 @@ def remove_stale_lock():
 def set_damaged_aside():
     """Move results aside that are not as they were recorded, so that they are made again; of a dry run, say so."""
     found = list(damages(Path("runs"), Path("reports")))
+    foreign = (path for path in records.of_other_files() if path not in {damage.path for damage in found})
+    found += [Damage(path, "of another commit than Snakemake's record of it", path) for path in foreign]
     if found:
         kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
         print(listing(f"Not as recorded, {kept} and made again", map(str, found)), file=sys.stderr)
@@ -263,9 +267,26 @@ def set_damaged_aside():
             set_aside(found)
 
 
+def drop_runs():
+    """Take runs that neither params.yaml nor the command asks for out of `runs`, so that DVC does not keep them."""
+    read = [PARAMS, *(load(read_file(Path(file))) for file in workflow.configfiles[:1])]
+    wanted = [each for params in read for request in requests(params) for each in (request, request.init) if each]
+    asked_for = {RunDir.of(Path("runs"), run.task, run.method, run.seed).path for run in wanted}
+    dropped = drop(Path("runs"), asked_for)
+    for path in dropped:
+        records.forget(path)
+    if dropped:
+        listed = listing("No longer asked for, and taken out of runs; .cache/runs keeps them", map(str, dropped))
+        print(listed, file=sys.stderr)
+
+
 if workflow.is_main_process:
     remove_stale_lock()
+    if not workflow.dryrun:
+        records.normalise()
     set_damaged_aside()
+    if not workflow.dryrun:
+        drop_runs()
 
 
 def check_terms_of_downloads():
@@ -299,5 +320,11 @@ def show_failures(logs):
             print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
 
 
+onsuccess:
+    records.normalise()
+    records.forget_absent()
+
+
 onerror:
+    records.normalise()
     show_failures(log)
