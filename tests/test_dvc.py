@@ -90,6 +90,14 @@ def test_experiments_fit_a_terminal_as_the_documentation_shows_them(
     assert re.search(r"\[lower\] +41\.25 +41\.25", shown)
 
 
+def test_an_experiment_changes_the_values_of_params_that_it_sets_and_no_other_line(clone: Pipeline) -> None:
+    """So lists are blocks, mappings on a line are short, and no blank line follows a list: DVC writes them all anew."""
+    for setting, lines in (("adapt.threshold=0.9", 1), ("loop.crop=[64,128]", 3)):
+        clone.run("dvc", "exp", "run", "--quiet", "--set-param", setting)
+        added, removed, _ = clone.run("git", "diff", "--numstat", "HEAD", "params.yaml").split(maxsplit=2)
+        assert (int(added), int(removed)) == (lines, lines)
+
+
 def test_plots_of_a_fresh_clone_compare_with_what_is_committed(clone: Pipeline) -> None:
     table = clone.folder / "reports/tables/checkpoints.csv"
     table.write_text(table.read_text().replace(",300,", ",301,"))
