@@ -25,7 +25,7 @@ def normalise() -> None:
         if any(record.get(name) != value for name, value in NO_TIMES.items()):
             checked = {"sha256": digest(output)} if _is_small(output) else {}
             # Snakemake's number of a job, by which its report groups files, differs from process to process.
-            job_hash = int(short_digest(canonical([record["rule"], record["log"]])), 16) >> 1
+            job_hash = int(short_digest(canonical([record.get("rule"), record.get("log")])), 16) >> 1
             write_text(path, json.dumps({**record, **NO_TIMES, "job_hash": job_hash, **checked}, sort_keys=True))
 
 
