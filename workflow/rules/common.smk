@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -269,7 +270,9 @@ def set_damaged_aside():
 
 def drop_runs():
     """Take runs that neither params.yaml nor the command asks for out of `runs`, so that DVC does not keep them."""
-    read = [PARAMS, *(load(read_file(Path(file))) for file in workflow.configfiles[:1])]
+    read = [PARAMS]
+    with suppress(BadRequest, RunFailed):  # of a file that only the command makes whole
+        read += [load(read_file(Path(file))) for file in workflow.configfiles[:1]]
     wanted = [each for params in read for request in requests(params) for each in (request, request.init) if each]
     asked_for = {RunDir.of(Path("runs"), run.task, run.method, run.seed).path for run in wanted}
     dropped = drop(Path("runs"), asked_for)
