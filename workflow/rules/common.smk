@@ -260,7 +260,10 @@ def set_damaged_aside():
     """Move results aside that are not as they were recorded, so that they are made again; of a dry run, say so."""
     found = list(damages(Path("runs"), Path("reports")))
     foreign = (path for path in records.of_other_files() if path not in {damage.path for damage in found})
-    found += [Damage(path, "of another commit than Snakemake's record of it", path) for path in foreign]
+    others = [Damage(path, "of another commit than Snakemake's record of it", path) for path in foreign]
+    if others and not workflow.dryrun:
+        adopt(Path("runs"))  # sound, if not what is asked for: kept for when it is
+    found += others
     if found:
         kept = "would be set aside" if workflow.dryrun else f"kept in {ASIDE}"
         print(listing(f"Not as recorded, {kept} and made again", map(str, found)), file=sys.stderr)
