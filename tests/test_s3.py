@@ -21,7 +21,7 @@ CREATE_BUCKET = "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1])
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of S3 on this machine, which has the bucket `store`."""
     if not (BIN / "moto_server").exists():
         pytest.fail(f"{BIN}/moto_server: missing. Run 'make test-s3', which installs it.")
@@ -33,7 +33,8 @@ def server() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in zip(names, ("testing", "testing", "us-east-1"), strict=True):
             patch.setenv(name, value)
-        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        (empty := tmp_path_factory.mktemp("aws") / "config").touch()
+        patch.setenv("AWS_CONFIG_FILE", str(empty))
         command = [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
