@@ -8,7 +8,7 @@ demo photos page: export DACS_COMMAND = make $@
 
 AUDIT_SERVER := https://api.osv.dev
 
-.PHONY: demo photos page test lint audit torture test-slurm clean
+.PHONY: demo photos page test lint audit torture test-slurm test-s3 experiments clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
@@ -24,7 +24,7 @@ page: $(READY)  ## the page with commit, changed parameters, machine and times o
 	@echo "Done: $(CURDIR)/reports/page.html"
 
 test: lint  ## lint, types, contracts, and all tests but the slow ones
-	pytest -m "not slow and not slurm"
+	pytest -m "not slow and not slurm and not s3"
 
 lint: $(READY)  ## of which ruff's rules S, those of bandit, look for security faults
 	ruff check .
@@ -46,6 +46,13 @@ torture: $(READY)  ## the slow tests: branches, clones, experiments; kills, dama
 # The same environment with the plugins of Snakemake for clusters, in a separate folder.
 test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node, which needs slurm-wlm, munge and root, and by a stand-in of kubectl
 	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py tests/test_kubernetes.py
+
+# DVC with its part for S3, in a small environment of its own.
+test-s3: .venv-s3/ready  ## push and pull by a server of S3 that the test starts
+	PATH=$(CURDIR)/.venv-s3/bin:$$PATH pytest -m s3 tests/test_s3.py
+
+experiments: $(READY)  ## the main numbers of all experiments, in 100 columns
+	dvc exp show --only-changed --drop 'Created|.*(std|teacher|gain)$$'
 
 clean:  ## removes everything generated, but not the environment and DVC's cache
 	rm -rf data runs logs reports/figures reports/*.html .snakemake .cache
@@ -72,4 +79,10 @@ $(READY): requirements.lock
 	rm -f $@
 	uv pip sync --quiet --python .venv-slurm/bin/python --require-hashes requirements.lock requirements-slurm.lock
 	uv pip install --quiet --python .venv-slurm/bin/python --offline --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-s3/ready: requirements-s3.lock $(READY)
+	test -d .venv-s3 || uv venv --quiet --python .venv/bin/python .venv-s3
+	rm -f $@
+	uv pip sync --quiet --python .venv-s3/bin/python --require-hashes requirements-s3.lock
 	touch $@

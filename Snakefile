@@ -35,6 +35,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/campaign.smk"
+include: "workflow/rules/stages.smk"
+include: "workflow/rules/start.smk"
 
 
 localrules:
@@ -43,6 +45,41 @@ localrules:
     figures,
     report,
     page,
+    record,
+    data_stage,
+    train_stage,
+    adapt_stage,
+    evaluate_stage,
+
+
+# A target for each stage of dvc.yaml.
+rule data_stage:
+    input:
+        RECORDED["data"],
+        "reports/stages/data.json",
+
+
+rule train_stage:
+    input:
+        rules.data_stage.input,
+        each(rules.train.output, TRAINED),
+        each(rules.train_start.output.start, STARTED_FROM if NEEDS_SOURCE else []),
+        "reports/stages/train.json",
+
+
+rule adapt_stage:
+    input:
+        rules.train_stage.input,
+        each(rules.adapt.output, ADAPTED),
+        each(rules.adabn.output, RECALIBRATED),
+        "reports/stages/adapt.json",
+
+
+rule evaluate_stage:
+    input:
+        rules.adapt_stage.input,
+        each(rules.evaluate.output, METHODS),
+        rules.figures.input.appearance,
 
 
 # Every durable file and not just the last ones: after a job has failed, Snakemake looks only at what is named here, and
@@ -50,14 +87,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand(rules.world.output.manifest, domain=DOMAINS),
-        prepared_files(),
-        each(rules.train.output, TRAINED),
-        each(rules.train_start.output.start, STARTED_FROM if NEEDS_SOURCE else []),
-        each(rules.adapt.output, ADAPTED),
-        each(rules.adabn.output, RECALIBRATED),
-        each(rules.evaluate.output, METHODS),
-        rules.figures.input.appearance,
+        rules.evaluate_stage.input,
         rules.figures.output,
         rules.report.output,
     message:

@@ -43,17 +43,13 @@ class Pipeline:
         return done.stdout
 
     def jobs(self, *command: str) -> Counter[str]:
-        """How many jobs of each rule a command ran, but for `all`, which does nothing."""
-        jobs = Counter(FINISHED.findall(self.run(*command)))
-        del jobs["all"]
-        return jobs
+        """How many jobs of each rule a command ran, but for targets, which do nothing."""
+        return _work(Counter(FINISHED.findall(self.run(*command))))
 
     def planned(self, *options: str) -> Counter[str]:
         """How many jobs of each rule Snakemake would run."""
-        jobs = Counter({rule: int(count) for rule, count in PLANNED.findall(self.run("snakemake", "-n", *options))})
-        for name in ("all", "total"):
-            del jobs[name]
-        return jobs
+        planned = PLANNED.findall(self.run("snakemake", "-n", *options))
+        return _work(Counter({rule: int(count) for rule, count in planned}))
 
     def trained(self) -> set[str]:
         """The keys of the runs that were trained here."""
@@ -98,6 +94,12 @@ class Pipeline:
         """The same, with all that was made, in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Pipeline(folder)
+
+
+def _work(jobs: Counter[str]) -> Counter[str]:
+    """The jobs but those that make nothing: targets, totals, and the records that stages of DVC depend on."""
+    idle = re.compile(r"all|total|record|\w+_stage")
+    return Counter({rule: count for rule, count in jobs.items() if not idle.fullmatch(rule)})
 
 
 def create(folder: Path, **values: Any) -> Pipeline:

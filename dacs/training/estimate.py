@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from dacs.datasets.base import DataSet
 from dacs.errors import RunFailed
 from dacs.fields import identity
@@ -214,7 +216,11 @@ def _same_run(request: RunRequest) -> bool:
     found = _found(RunDir.of(RUNS, request.task, request.method, request.seed).spec, "settings")
     if not isinstance(found, dict):
         return False
-    return identity(type(request.settings).model_validate(found, strict=False)) == identity(request.settings)
+    try:
+        made_with = type(request.settings).model_validate(found, strict=False)
+    except ValidationError:  # of an earlier version
+        return False
+    return identity(made_with) == identity(request.settings)
 
 
 def _was_trained(job: Job, request: RunRequest) -> bool:

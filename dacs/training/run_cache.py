@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -316,12 +316,34 @@ def kept(params: Params, ready: Path = Path("data/ready")) -> Iterator[str]:
 
 def adopt(runs: Path) -> None:
     """Take finished runs that came from elsewhere (`dvc pull`) into the cache, so that they are found again."""
-    for path in sorted(runs.glob("*/*/seed*/settings.json")):
-        if any(damages_of(path)):
-            continue
-        folder = RunDir(STORE / read_json(path)["key"])
-        if not folder.spec.exists():
-            copy_results(RunDir(path.parent), folder)
+    for path in sorted(runs.glob("*/*/seed*")):
+        _adopt(RunDir(path))
+
+
+def _adopt(run: RunDir) -> bool:
+    """Whether a run is in the cache, into which it is taken if it is finished and sound."""
+    if not run.spec.exists() or any(damages_of(run.spec)):
+        return False
+    folder = RunDir(STORE / read_json(run.spec)["key"])
+    if not folder.spec.exists():
+        copy_results(run, folder)
+    return not any(damages_of(folder.spec))
+
+
+def drop(runs: Path, asked_for: Set[Path]) -> list[Path]:
+    """Remove the folders of runs that are not asked for, which the cache keeps; what it cannot take is set aside."""
+    dropped = [path for path in sorted(runs.glob("*/*/seed*")) if path not in asked_for]
+    for path in dropped:
+        if _adopt(RunDir(path)):
+            shutil.rmtree(path)
+        else:
+            shutil.rmtree(ASIDE / path, ignore_errors=True)
+            (ASIDE / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, ASIDE / path)
+        for folder in (path.parent, path.parent.parent):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    return dropped
 
 
 def results_of(folder: RunDir) -> list[str]:

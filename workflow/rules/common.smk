@@ -1,22 +1,15 @@
 """What the rules share: the checked parameters, what is to be run, and the form in which a job depends on them."""
 
-import atexit
-import errno
 import os
 import re
-import shlex
-import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
 from dacs.config import load, read_file
-from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, RunFailed
-from dacs.files import break_links
 from dacs.faults import faults
 from dacs.jobs import (
     campaign_job,
@@ -25,7 +18,6 @@ from dacs.jobs import (
     job_file,
     job_of,
     labelled_domain,
-    notes,
     of_campaign,
     origin,
     requests,
@@ -37,11 +29,11 @@ from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, base_of, possible, recalibrating, supervised
-from dacs.stale import code_of_job, stale
+from dacs.stale import code_of_job
 from dacs.training.run import snapshot_steps
-from dacs.training.run_cache import adopt, code_of, kept
-from dacs.verify import ASIDE, RECORD, damages, damages_of_tables, set_aside
-from dacs.watch import EVERY, Watcher
+from dacs.provenance import code_digest
+from dacs.training.run_cache import code_of
+from dacs.verify import RECORD
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -89,8 +81,6 @@ TABLES += ["conflation_steps", "data", "data_report"]
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 PROCESSES = PARAMS.loop.processes  # of one training, each with a GPU of its own where there are any
 TRAINING_THREADS = PROCESSES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
-
-LINES = 8  # of the log of a failed job, at the end of what is printed
 
 # Another torch rounds differently.
 TORCH = version("torch")
@@ -246,128 +236,3 @@ def remove_stale_marker(domain):
 
 for domain in DOMAINS:
     remove_stale_marker(domain)
-
-
-# Held while this Snakemake lives, however it ends.
-ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
-
-
-# Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
-LISTS = (
-    r"-[a-zA-Z]*n[a-zA-Z]*|--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|lint|report|unlock|list)(=.*)?"
-)
-READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
-
-
-def check_cache():
-    """Raise WorkflowError where `.cache` cannot be written to."""
-    for folder in (Path(".cache/settings"), Path(".cache/runs")):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except OSError as error:
-            raise WorkflowError(
-                f"{folder}: cannot be written to ({error.strerror}).\nMake it writable, or move it."
-            ) from None
-
-
-def remove_stale_lock():
-    """Remove the lock of a Snakemake that was killed here; jobs of it that still run are waited for by their like."""
-    Path(".cache").mkdir(exist_ok=True)
-    try:
-        ALIVE.acquire()
-    except (Timeout, OSError):
-        return  # another Snakemake is alive, or the file system has no locks
-    locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
-    if locks and not READS_ONLY:
-        print(
-            "An earlier Snakemake was killed in this folder; its lock is removed, and its work resumed.",
-            file=sys.stderr,
-        )
-        for path in locks:
-            path.unlink()
-
-
-def set_damaged_aside():
-    """Move results aside that are not as recorded or asked for, so that they are made again; of a dry run, say so."""
-    runs, reports, prepared, manifests = map(Path, ("runs", "reports", "data/ready", "data/manifests"))
-    damaged = [*damages(runs, reports), *damages_of_tables(prepared, manifests)]
-    other = list(stale(PARAMS, runs, reports, prepared, manifests))
-    kept = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
-    if damaged:
-        print(listing(f"Not as recorded, {kept} and made again", map(str, damaged)), file=sys.stderr)
-    if other:
-        print(listing(f"Not as asked for, {kept} and made again", map(str, other)), file=sys.stderr)
-    if READS_ONLY:
-        workflow.dag_settings.forcerun |= {str(each.path) for each in other}
-        return
-    set_aside(damaged)
-    if other:
-        adopt(runs)  # an undone edit finds them again
-    set_aside(other)
-
-
-if workflow.is_main_process:
-    check_cache()
-    remove_stale_lock()
-    set_damaged_aside()
-    if not READS_ONLY:  # DVC may link them into its cache, and Snakemake writes them in place
-        break_links(Path(".snakemake/metadata"))
-else:  # in a job, where a signal of Slurm reaches all processes: training saves a checkpoint, the others wait for it
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    shell.prefix("set -euo pipefail; trap : TERM; ")
-
-
-def check_terms_of_downloads():
-    """Show the terms of data sets that are to be downloaded; raise WorkflowError where they are not accepted."""
-    from dacs.download.download import check_terms
-
-    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name == "download")
-    for domain in sorted(job.wildcards.domain for job in jobs):
-        if origin(PARAMS, domain) == "download":
-            try:
-                check_terms(job_of(PARAMS, "download", domain=domain))
-            except BadRequest as error:
-                raise WorkflowError(str(error)) from None
-
-
-def show_what_is_kept(watcher):
-    """Print, after an interruption or a failure, what is kept, and the command that resumes."""
-    own = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    command = os.environ.get("DACS_COMMAND") or ("dvc repro" if "DVC_ROOT" in os.environ else own)
-    print(f"\nStopped. Kept: the results of {watcher.counted()}.", file=sys.stderr)
-    print(*kept(PARAMS), f"To resume: {command}", sep="\n", file=sys.stderr, flush=True)
-
-
-# Runs that came with `dvc pull` join those made here, before an edit replaces them: an undone edit finds them again.
-onstart:
-    check_terms_of_downloads()
-    print("".join(f"{note}\n" for note in notes(PARAMS)), end="", file=sys.stderr)
-    adopt(Path("runs"))
-    watcher = Watcher(Path("logs"), [Path(job.benchmark) for job in workflow.dag.needrun_jobs() if job.benchmark])
-    print(
-        f"{watcher.counted()} done; a line every {EVERY} s says how far it is. The log of each job is in logs/.",
-        file=sys.stderr,
-    )
-    watcher.start()
-    # The last of all: Snakemake prints more after its own hooks.
-    atexit.register(show_what_is_kept, watcher)
-
-
-onsuccess:
-    atexit.unregister(show_what_is_kept)
-
-
-def show_failures(logs):
-    """Repeat how the logs of failed jobs end, below what Snakemake prints of them."""
-    text = "".join(Path(log).read_text() for log in logs)
-    failed = re.findall(r"> (\S+) 2>&1' returned non-zero exit status", text)
-    for name in dict.fromkeys(failed):
-        if Path(name).exists():
-            lines = Path(name).read_text(errors="replace").rstrip().splitlines()
-            print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
-
-
-onerror:
-    show_failures(log)

@@ -1,0 +1,74 @@
+"""What Snakemake records of each output: free of times, so that equal results have equal records, and tied to its file.
+
+`python -m dacs.records OUT FILES...` writes what a stage of DVC made, by sha256. Torch-free.
+"""
+
+import json
+import sys
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dacs.files import digest, write_json, write_text
+from dacs.provenance import canonical, short_digest
+
+FOLDER = Path(".snakemake/metadata")
+RUNS = "runs"
+NO_TIMES = {"starttime": 0.0, "endtime": 0.0}
+SMALL = 10**6  # bytes; of larger outputs, settings.json, record.json and stats.json hold digests
+
+
+def normalise() -> None:
+    """Take the times out of new records, and add the sha256 of the file that each is of, where that is small."""
+    for path, output, record in _records():
+        if any(record.get(name) != value for name, value in NO_TIMES.items()):
+            checked = {"sha256": digest(output)} if _is_small(output) else {}
+            # Snakemake's number of a job, by which its report groups files, differs from process to process.
+            job_hash = int(short_digest(canonical([record.get("rule"), record.get("log")])), 16) >> 1
+            write_text(path, json.dumps({**record, **NO_TIMES, "job_hash": job_hash, **checked}, sort_keys=True))
+
+
+def of_other_files() -> Iterator[Path]:
+    """Outputs whose records are of another content, as after a part of a commit was restored by DVC."""
+    for _, output, record in _records():
+        if "sha256" in record and _is_small(output) and digest(output) != record["sha256"]:
+            yield output
+
+
+def forget_absent() -> None:
+    """Remove records of files that runs no longer have, such as the weights of steps that are no longer kept."""
+    for path, output, _ in _records():
+        if output.parts[0] == RUNS and not output.exists() and Path(*output.parts[:4], "settings.json").exists():
+            path.unlink()
+
+
+def forget(folder: Path) -> None:
+    """Remove the records of all outputs in a folder."""
+    for path, output, _ in _records():
+        if output.is_relative_to(folder):
+            path.unlink()
+
+
+def _records() -> Iterator[tuple[Path, Path, dict[str, Any]]]:
+    """The file of each record, the output that it is of, and its content, if it is readable."""
+    for path in sorted(FOLDER.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            name = "".join(part.removeprefix("@") for part in path.relative_to(FOLDER).parts)
+            try:
+                yield path, Path(urlsafe_b64decode(name).decode()), json.loads(path.read_text())
+            except ValueError:
+                continue  # Snakemake ignores it too
+
+
+def _is_small(output: Path) -> bool:
+    return output.is_file() and output.stat().st_size <= SMALL
+
+
+def write(out: Path, files: Iterable[str]) -> None:
+    """Write the sha256 of each file."""
+    write_json(out, {name: digest(Path(name)) for name in sorted(files)})
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), sys.argv[2:])
