@@ -14,6 +14,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from dacs.errors import Interrupted, RunFailed
@@ -45,7 +46,7 @@ def together(settings: RunSettings) -> Iterator[Group]:
     with lost_process():
         store, rank, world = next(rendezvous("env://", timeout=ANSWER))
         # torchrun's store outlives a restart, and keeps the addresses of processes that have ended.
-        fresh = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+        fresh = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
         backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=ANSWER)
     try:
