@@ -243,7 +243,7 @@ def test_the_command_starts_its_processes_and_resumes_with_another_number(
     monkeypatch.chdir(tmp_path)
     files = {}
     for number in (2, 1):
-        run = tiny.run(ready, "dacs", steps=150, processes=number, checkpoint_every=5)
+        run = tiny.run(ready, "dacs", steps=80, processes=number, checkpoint_every=5)
         files[number] = Path(f"{number}.json")
         files[number].write_bytes(Path(job_file(run.settings)).read_bytes())
     arguments = ["adapt", "--method", "dacs", "--seed", "0", "--out", "run", "--source", str(run.source.path)]

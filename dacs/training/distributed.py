@@ -14,6 +14,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from dacs.errors import Interrupted, RunFailed
 from dacs.group import ALONE, Group, lost_process
@@ -42,7 +44,11 @@ def together(settings: RunSettings) -> Iterator[Group]:
             raise RunFailed(f"Process {place + 1} of this machine has no GPU: there are {there}.\nStart fewer.")
         torch.cuda.set_device(place)
     with lost_process():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=ANSWER)
+        store, rank, world = next(rendezvous("env://", timeout=ANSWER))
+        # torchrun's store outlives a restart, and keeps the addresses of processes that have ended.
+        fresh = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=ANSWER)
     try:
         yield group
     except Interrupted:  # by all of them; after another error the others may not answer
