@@ -4,6 +4,7 @@ import atexit
 import os
 import re
 import shlex
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -82,6 +83,7 @@ TABLES += ["data", "data_report"]
 TRAINING_THREADS = max(PARAMS.loop.threads, 1) + PARAMS.loop.workers
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
+FEW_MB = 50  # free on the disk, less than most jobs write
 
 # Another torch rounds differently.
 TORCH = version("torch")
@@ -320,5 +322,13 @@ def show_failures(logs):
             print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
 
 
+def show_full_disk():
+    """Say so where the disk is full: the logs, which would, are on it."""
+    free = shutil.disk_usage(".").free // 10**6
+    if free < FEW_MB:
+        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
+
+
 onerror:
     show_failures(log)
+    show_full_disk()
