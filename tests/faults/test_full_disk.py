@@ -1,6 +1,7 @@
 """A full disk is named, and the same command ends with the bytes of an undisturbed run once there is space."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -35,7 +36,7 @@ def resize(disk: Path, kilobytes: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
 
 
-@pytest.mark.parametrize(("stage", "free"), [("remap", 300), ("train", 2_000), ("adapt", 12_000), ("figures", 150)])
+@pytest.mark.parametrize(("stage", "free"), [("remap", 300), ("train", 2_000), ("adapt", 9_000), ("figures", 150)])
 def test_a_full_disk_is_named_and_survived(stage: str, free: int, base: Pipeline, disk: Path) -> None:
     """`free`: KB that there are for what the stage and Snakemake write."""
     begin, pipeline = time.monotonic(), base.copy(disk / "project")
@@ -48,4 +49,4 @@ def test_a_full_disk_is_named_and_survived(stage: str, free: int, base: Pipeline
     seconds = time.monotonic() - begin
     OUTCOMES.append(Outcome("full disk", f"{free} KB in {stage}", mended, manual, seconds=seconds, reason=reason))
     assert (mended, manual) == (True, 0), reason
-    assert "could not be written" in full.stdout or "No space left on device" in full.stdout, full.stdout
+    assert re.search(r"Only \d+ MB are free on the disk of .*: free some space\.", full.stdout), full.stdout

@@ -3,6 +3,7 @@
 import atexit
 import errno
 import shlex
+import shutil
 import signal
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ from dacs.verify import ASIDE, Damage, damages, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
+FEW_MB = 50  # free on the disk, less than most jobs write
 
 # Held while this Snakemake lives, however it ends.
 ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
@@ -173,6 +175,13 @@ def show_failures(logs):
             print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
 
 
+def show_full_disk():
+    """Say so where the disk is full: the logs, which would, are on it."""
+    free = shutil.disk_usage(".").free // 10**6
+    if free < FEW_MB:
+        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
+
+
 onsuccess:
     atexit.unregister(show_what_is_kept)
     records.normalise()
@@ -182,3 +191,4 @@ onsuccess:
 onerror:
     records.normalise()
     show_failures(log)
+    show_full_disk()
