@@ -129,31 +129,26 @@ def forgotten(edited: Pipeline) -> Iterator[Pipeline]:
     kept.rename(known)
 
 
+def asked_again(pipeline: Pipeline) -> set[str]:
+    """The results that a dry run names as made with something else."""
+    return set(re.findall(r"^  (\S+): made with other", pipeline.run("snakemake", "-n"), re.MULTILINE))
+
+
 def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
-    """Snakemake without its records takes every file for up to date."""
-    assert forgotten.planned() == NOTHING
-    for section, value, expected in (
-        ("report__title", "Streets", Counter(report=1)),
-        ("evaluate__choose_by", "entropy", Counter(evaluate=10, figures=1, report=1)),
-        ("methods__dacs", {"threshold": 0.5}, Counter(adapt=2, evaluate=2, figures=1, report=1)),
-        ("adabn__frames", 3, Counter(adabn=2, evaluate=10, figures=1, report=1)),
-        ("remap__images", "ppm", None),
-        ("world__seed", 1, None),
+    """Snakemake without its records takes every file for up to date; a dry run names them and moves nothing."""
+    for section, value, part in (
+        ("report__title", "Streets", "reports/index.html"),
+        ("evaluate__choose_by", "entropy", "runs/gta5-cityscapes/dacs/seed0/evaluation/metrics.json"),
+        ("methods__dacs", {"threshold": 0.5}, "runs/gta5-cityscapes/dacs/seed0/settings.json"),
+        ("adabn__frames", 3, "runs/gta5-cityscapes/adabn/seed0/settings.json"),
+        ("remap__images", "ppm", "data/ready/gta5/data_report.json"),
+        ("world__seed", 1, "data/manifests/gta5.json"),
     ):
+        assert asked_again(forgotten) == set()
         forgotten.set(**{section: value})
-        planned = forgotten.planned()
-        if expected is None:
-            whole = Counter(train=2, train_start=2, adapt=4, adabn=2, evaluate=10, figures=1, report=1)
-            assert planned - Counter(world=3, remap=2, remap_target=1) == whole, section
-            assert planned["remap"] == 2
-        else:
-            assert planned == expected, section
+        assert part in asked_again(forgotten), section
         forgotten.undo()
-        if section == "methods__dacs":
-            forgotten.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
-            assert forgotten.planned() == Counter(evaluate=10, figures=1, report=1)
-            forgotten.undo()
-    assert forgotten.planned() == NOTHING  # a dry run moves nothing
+    assert forgotten.planned() == NOTHING
 
 
 def test_a_result_of_other_settings_without_a_record_of_snakemake_is_named_and_made_again(forgotten: Pipeline) -> None:

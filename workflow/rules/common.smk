@@ -282,7 +282,6 @@ def set_damaged_aside():
     if other:
         print(listing(f"Not as asked for, {kept} and made again", map(str, other)), file=sys.stderr)
     if READS_ONLY:
-        workflow.dag_settings.forcerun |= {str(each.path) for each in other}
         return
     set_aside(damaged)
     if other:
