@@ -134,7 +134,7 @@ def damages_of_split(split: PreparedSplit, most: float = math.inf) -> Iterator[D
             if names and hashlib.sha256(canonical(pairs).encode()).hexdigest() != stats[key]:
                 yield Damage(split.path, "a frame was changed since it was prepared", split.stats)
                 return
-    except (OSError, RunFailed, KeyError, TypeError) as error:
+    except (OSError, RunFailed, KeyError, TypeError, ValueError) as error:
         yield Damage(split.path, f"frames are missing or cannot be read ({error})", split.stats)
 
 

@@ -30,7 +30,7 @@ from dacs.loading.stream import Batch
 from dacs.methods import METHODS
 from dacs.models.build import build
 from dacs.provenance import ROOT
-from dacs.training import loop
+from dacs.training import checkpoint, loop
 from dacs.training.checkpoint import State
 from dacs.training.cost import add_reference
 from dacs.training.run import Run, check_processes
@@ -199,7 +199,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_one_process_r
             train(folder / "run", runs["mic"], stop)
 
     assert in_processes(2, tmp_path, work) == [0, 0]
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["step"] == 2
     train(tmp_path / "run", runs["mic"])
     check_same_results(tmp_path / "run", one("mic"), "resumed")
 

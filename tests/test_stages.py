@@ -100,7 +100,7 @@ def settings_of_stages(params: Params) -> dict[str, list[object]]:
         "data": [job_of(params, verb, domain=domain) for verb in ("world", "download", "remap") for domain in domains],
         "train": [job_of(params, "train", method=method) for method in supervised(methods)],
         "adapt": [job_of(params, "adapt", method=method) for method in methods if method not in supervised(methods)],
-        "evaluate": [job_of(params, "evaluate", domain=domain) for domain in domains],
+        "evaluate": [job_of(params, verb, domain=domain) for verb in ("evaluate", "appearance") for domain in domains],
         "report": [job_of(params, verb) for verb in ("figures", "report")],
     }
     return {stage: [identity(job) for job in listed] for stage, listed in jobs.items()}
@@ -219,7 +219,6 @@ def test_an_experiment_beside_the_workspace_leaves_it_and_is_applied_at_will(pip
 
 @pytest.mark.slow
 def test_nothing_to_do_starts_no_snakemake(pipeline: Pipeline) -> None:
-    """Nor does it cost much more than stages that do nothing, of the same number; `benchmarks/dvc.py` says how much."""
     printed = pipeline.run(*REPRO)
     assert "Running stage" not in printed
     assert printed.count("didn't change") == len(STAGES)

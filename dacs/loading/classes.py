@@ -34,7 +34,11 @@ def check_classes(split: PreparedSplit, labels: LabelSet) -> None:
 
 def classes_without_pixels(split: PreparedSplit, labels: LabelSet) -> list[str]:
     """The classes that no label of a split shows."""
-    return [name for name, pixels in zip(labels.names, read_json(split.stats)["pixels"], strict=True) if not pixels]
+    try:
+        pixels = dict(zip(labels.names, read_json(split.stats)["pixels"], strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFailed(f"{split.stats}: has no number of pixels for each class.\n{AGAIN}") from error
+    return [name for name, number in pixels.items() if not number]
 
 
 def _described(names: tuple[str, ...], others: tuple[str, ...]) -> str:

@@ -46,14 +46,19 @@ def check_cache():
 
 
 def remove_stale_lock():
-    """Remove the lock of a Snakemake that was killed here; jobs of it that still run are waited for by their like."""
-    Path(".cache").mkdir(exist_ok=True)
+    """Wait for another Snakemake that works here, as after `dvc` was killed; remove the lock of one that was killed.
+
+    Jobs of a killed one that still run are waited for by their like.
+    """
     try:
         ALIVE.acquire()
-    except (Timeout, OSError):
-        return  # another Snakemake is alive, or the file system has no locks
+    except Timeout:
+        print("Another Snakemake works in this folder; waiting for it to end.", file=sys.stderr, flush=True)
+        ALIVE.acquire(blocking=True)
+    except OSError:
+        return  # the file system has no locks
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
-    if locks and not READS_ONLY:
+    if locks:
         print(
             "An earlier Snakemake was killed in this folder; its lock is removed, and its work resumed.",
             file=sys.stderr,
@@ -117,8 +122,8 @@ def drop_runs():
 
 if workflow.is_main_process:
     check_cache()
-    remove_stale_lock()
     if not READS_ONLY:
+        remove_stale_lock()
         break_links(records.FOLDER)  # DVC may link them into its cache, and they are written in place
         records.normalise()
     set_damaged_aside()
