@@ -262,7 +262,7 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
 
 
 def plan(
-    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float = 10.0
+    params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float | None = None
 ) -> None:
     """List the runs that params.yaml asks for, how far each one is, what all take, and how far that was off."""
     from dacs.config import load
@@ -273,7 +273,7 @@ def plan(
     from dacs.training.run_cache import plan
 
     asked = of_campaign(load(params), campaign) if campaign else load(params)
-    if not tflops > 0:
+    if tflops is not None and not tflops > 0:
         raise BadRequest(f"--tflops is {tflops:g}; it should be above 0.")
     gpu = asked.loop.device == "cuda" or (asked.loop.device == "auto" and (has_gpu() or asked.scale == "paper"))
     print(plan(asked), end="\n\n")
@@ -388,7 +388,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
     "params": {"type": Path, "help": "which params.yaml"},
     "campaign": {"metavar": "NAME", "help": "the runs of this campaign instead"},
-    "tflops": {"type": float, "metavar": "N", "help": "10^12 operations a second that a GPU sustains; left out: 10"},
+    "tflops": {
+        "type": float,
+        "metavar": "N",
+        "help": "10^12 operations a second of a GPU; left out: as an H200 did",
+    },
     "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
 }
 POSITIONAL = ("images", "first", "second")

@@ -77,7 +77,7 @@ def test_the_hours_of_a_gpu_are_operations_by_its_rate() -> None:
     assert adapt.stated == pytest.approx(250_000 / 10, rel=1e-3)
     printed = cost_plan(params, device_of(params, gpu=True, tflops=20.0), counted)
     assert "GPU hours: 5.0 of" in printed  # 3.47 of DACS, 3/7 of it of source-only, and two evaluations
-    assert "20 TFLOP/s, assumed" in printed
+    assert "a GPU that sustains 20 TFLOP/s" in printed
     assert "4,096 MiB (dacs)" in printed
 
 

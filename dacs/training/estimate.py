@@ -40,6 +40,16 @@ WEIGHTS = {"pyramid": 3.3e6, "deeplab_resnet101": 178e6}  # bytes of one file
 SYNTHIA = 20e9  # bytes of its archive, of which no size is published (docs/data.md)
 
 
+H200 = {  # precision, whether with CUDA graphs → 10^12 operations a second, of steps of DACS (docs/performance.md)
+    ("fp32", False): 22.4,
+    ("fp32", True): 22.6,
+    ("tf32", False): 59.9,
+    ("tf32", True): 72.6,
+    ("bf16", False): 63.1,
+    ("bf16", True): 125.2,
+}
+
+
 class Counted(NamedTuple):
     """What `dacs plan --cost` counts of a method."""
 
@@ -67,10 +77,14 @@ class Device(NamedTuple):
     source: str
 
 
-def device_of(params: Params, *, gpu: bool, tflops: float) -> Device:
-    """The stated rate of what trains; `tflops` is an assumption of a GPU, of which none was measured."""
+def device_of(params: Params, *, gpu: bool, tflops: float | None) -> Device:
+    """The stated rate of what trains: of a GPU `tflops`, or what DACS at paper scale sustained on an H200."""
     if gpu:
-        return Device(True, 1e12 * tflops, f"a GPU that sustains {tflops:g} TFLOP/s, assumed; change it with --tflops")
+        loop = params.loop
+        known = H200[loop.precision, loop.cuda_graphs]
+        measured = f"an H200, which sustained {known:g} TFLOP/s in {loop.precision}{', with graphs' * loop.cuda_graphs}"
+        source = f"{measured}: docs/performance.md" if tflops is None else f"a GPU that sustains {tflops:g} TFLOP/s"
+        return Device(True, 1e12 * (tflops or known), source)
     source = f"one thread of a CPU, {params.model.network} in fp32: docs/performance.md"
     return Device(False, CPU.get(params.model.network), source)
 
