@@ -63,12 +63,12 @@ def test_the_step_of_a_checkpoint_is_shown_by_the_plan_and_after_an_interruption
     assert list(kept(params, ready)) == []
     interrupted(ready, next(requests(params)), monkeypatch, 3)
     assert list(kept(params, ready)) == ["gta5-cityscapes, source, seed 0: checkpoint of step 3 of 6"]
-    shown = plan(Path("params.yaml"), ready).splitlines()[1]
+    shown = plan(params, ready).splitlines()[1]
     assert shown.endswith("checkpoint of step 3")
     assert "at step 2 of 6, " in shown  # of the last row of its log
     Path("logs/train").mkdir(parents=True)
     Path("logs/train/gta5-cityscapes-source-seed0.log").write_text(LINE)
-    assert ", 38 images/s, 4 s left, checkpoint of step 3" in plan(Path("params.yaml"), ready)
+    assert ", 38 images/s, 4 s left, checkpoint of step 3" in plan(params, ready)
 
 
 @pytest.mark.parametrize("step", [1, 255, 256, 65_536, 250_000])
