@@ -73,35 +73,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def world(settings: Path, out: Path, manifest: Path, workers: int = 1) -> None:
     """Render the raw frames of one domain of the built-in world."""
     from dacs.demo_world.write import write_world
+    from dacs.stale import made_with
 
     job = _job(settings, WorldJob)
-    made_with = _made_with("world", job)
+    recorded = made_with("world", job)
     record_beside(manifest).unlink(missing_ok=True)
     made = write_world(job.domain, out, seed=job.seed, scale=job.scale, frames=job.frames, workers=workers)
     write_json(manifest, made)
-    write_record(record_beside(manifest), [manifest], made_with)
+    write_record(record_beside(manifest), [manifest], recorded)
 
 
 def download(settings: Path, out: Path, manifest: Path) -> None:
     """Provide the raw frames of a domain, from its server or from a folder."""
     from dacs.download.download import bring
+    from dacs.stale import made_with
 
     job = _job(settings, DownloadJob)
     record_beside(manifest).unlink(missing_ok=True)
     write_json(manifest, bring(job, out, trusted=manifest.with_name("first-use.json")))
-    write_record(record_beside(manifest), [manifest], _made_with("download", job))
+    write_record(record_beside(manifest), [manifest], made_with("download", job))
 
 
 def remap(settings: Path, raw: Path, out: Path, workers: int = 1) -> None:
     """Map raw labels to train ids and resize the frames, once."""
     from dacs.prepare.remap import remap
+    from dacs.stale import made_with
 
     job = _job(settings, RemapJob)
-    made_with = _made_with("remap", job, domain=job.domain)
+    recorded = made_with("remap", job, domain=job.domain)
     (out / RECORD).unlink(missing_ok=True)
     remap(job, raw, out, workers)
     tables = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
-    write_record(out / RECORD, (path for name in tables for path in out.glob(name)), made_with)
+    write_record(out / RECORD, (path for name in tables for path in out.glob(name)), recorded)
 
 
 def train(settings: Path, seed: int, source: Path, target: Path, out: Path, method: str = "source") -> None:
@@ -159,64 +162,65 @@ def _stopped_in_words() -> Iterator[None]:
 
 def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> None:
     """Measure the networks of a run on frames of the target."""
-    from importlib.metadata import version
-
     from dacs.evaluation.evaluate import evaluate_run
     from dacs.evaluation.spec import model_of
+    from dacs.stale import made_with
 
     job, splits = _job(settings, EvaluateJob), (PreparedSplit(index), PreparedSplit(train))
-    made_with = {**_made_with("evaluate", job, network=model_of(RunDir(run)).network), "torch": version("torch")}
+    recorded = made_with("evaluate", job, network=model_of(RunDir(run)).network)
     evaluate_run(RunDir(run), *splits, EvaluationDir(out), job)
     made = (path for path in out.rglob("*") if path.is_file() and path.name != RECORD)
-    write_record(out / RECORD, made, made_with)
+    write_record(out / RECORD, made, recorded)
 
 
 def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
     """Compare the images of two domains by the features of the pretrained backbone."""
-    from importlib.metadata import version
-
     from dacs.evaluation.appearance import appearance
+    from dacs.stale import made_with
 
     job = _job(settings, AppearanceJob)
-    made_with = {**_made_with("appearance", job, network=job.model.network), "torch": version("torch")}
+    recorded = made_with("appearance", job, network=job.model.network)
     record_beside(out).unlink(missing_ok=True)
     write_json(out, appearance(PreparedSplit(source), PreparedSplit(target), job))
-    write_record(record_beside(out), [out], made_with)
+    write_record(record_beside(out), [out], recorded)
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
     """Draw the figures and write the tables and the metrics."""
     from dacs.reporting.figures import make
+    from dacs.stale import made_with
 
     job = _job(settings, FiguresJob)
-    made_with = _made_with("figures", job)
+    recorded = made_with("figures", job)
     make(job, runs, ready, out)
     files = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
     made = (path for path in files if not path.name.endswith(RECORD))
-    write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], made_with)
+    write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], recorded)
 
 
 def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), provenance: bool = False) -> None:
     """Write the page."""
     from dacs.reporting import page
     from dacs.reporting.provenance import provenance as of_project
+    from dacs.stale import made_with
 
     job = _job(settings, ReportJob)
     if provenance:
         page.write(job, reports, runs, out, of_project(Path()))
         return
-    made_with = _made_with("report", job)
+    recorded = made_with("report", job)
     page.write(job, reports, runs, out)
-    write_record(reports / PAGE_RECORD, [out], made_with)
+    write_record(reports / PAGE_RECORD, [out], recorded)
 
 
 def campaign(settings: Path, out: Path, runs: Path = Path("runs")) -> None:
     """Write the table of a campaign, as CSV and as Markdown beside it."""
     from dacs.reporting.campaign import write
+    from dacs.stale import made_with
 
     job = _job(settings, CampaignJob)
-    made_with = _made_with("campaign", job)
-    write_record(record_beside(out), write(job, runs, out), made_with)
+    recorded = made_with("campaign", job)
+    write_record(record_beside(out), write(job, runs, out), recorded)
 
 
 def predict(
@@ -311,14 +315,6 @@ def verify(
         raise RunFailed(f"{listed}\nRun 'dacs verify --remake', then 'snakemake --cores all all' makes them again.")
     set_aside(found)
     print(f"{listed}\nThey are kept in {ASIDE}; 'snakemake --cores all all' makes them again.")
-
-
-def _made_with(verb: str, job: Section, *, domain: str = "", network: str = "") -> dict[str, str]:
-    """What is recorded beside the results of a job."""
-    from dacs.jobs import job_digest
-    from dacs.stale import code_of_job
-
-    return {"settings": job_digest(job), "code": code_of_job(verb, domain=domain, network=network)}
 
 
 def _job(settings: Path, kind: type[Job]) -> Job:

@@ -5,7 +5,7 @@
 
 import json
 import sys
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,14 @@ def normalise() -> None:
             # Snakemake's number of a job, by which its report groups files, differs from process to process.
             job_hash = int(short_digest(canonical([record.get("rule"), record.get("log")])), 16) >> 1
             write_text(path, json.dumps({**record, **NO_TIMES, "job_hash": job_hash, **checked}, sort_keys=True))
+
+
+def recorded(output: Path) -> str | None:
+    """The record of an output as text; None where there is none."""
+    try:
+        return (FOLDER / urlsafe_b64encode(str(output).encode()).decode()).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def of_other_files() -> Iterator[Path]:

@@ -4,7 +4,6 @@ Snakemake compares what it asks for with its own records in `.snakemake`, where 
 its own beside it too, which travels with it and is compared here.
 """
 
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -12,18 +11,19 @@ from typing import NamedTuple
 
 from dacs.datasets.registry import MODULES
 from dacs.errors import DacsError, RunFailed
+from dacs.fields import Section
 from dacs.files import read_json
 from dacs.jobs import RunRequest, domains_of, job_digest, job_of, origin, requests
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import method as method_row
 from dacs.networks import NETWORKS
 from dacs.provenance import code_digest
+from dacs.records import recorded
 from dacs.settings import Params
 from dacs.training.run import Run
 from dacs.training.run_cache import NOT_DIGESTED, code_of, made_as
 from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, record_beside
 
-METADATA = Path(".snakemake/metadata")
 ROOTS = {  # verb → what it calls
     "world": ["dacs.demo_world.write:write_world"],
     "download": [],
@@ -45,6 +45,12 @@ def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
     more += [NETWORKS[network]] if network else []
     ignore = () if verb in ("figures", "report", "campaign") else NOT_DIGESTED
     return code_digest(*ROOTS[verb], *more, ignore=ignore) if ROOTS[verb] else ""
+
+
+def made_with(verb: str, job: Section, *, domain: str = "", network: str = "") -> MadeWith:
+    """What is recorded beside the results of a job; of one that runs a network, the version of torch too."""
+    found = {"settings": job_digest(job), "code": code_of_job(verb, domain=domain, network=network)}
+    return found | ({"torch": version("torch")} if network else {})
 
 
 class Asked(NamedTuple):
@@ -71,53 +77,40 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
 def _difference(asked: Asked) -> str:
     """How an output differs from what is asked for, where Snakemake does not notice it itself."""
     try:
-        recorded = read_json(asked.record)
-        known = {name: recorded[name] for name in asked.made_with if name in recorded}
+        beside = read_json(asked.record)
+        known = {name: beside[name] for name in asked.made_with if name in beside}
     except (RunFailed, TypeError):
         known = {}
     if any(known[name] != asked.made_with[name] for name in known):
         return "" if _metadata_differs(asked.output, asked.made_with) else "made with other settings or code"
-    trusted = len(known) == len(asked.made_with) or _metadata(asked.output) is not None
+    trusted = len(known) == len(asked.made_with) or recorded(asked.output) is not None
     return "" if trusted else "no record of what it was made with"
 
 
-def _metadata(output: Path) -> str | None:
-    """What Snakemake recorded of an output."""
-    try:
-        return (METADATA / urlsafe_b64encode(str(output).encode()).decode()).read_text()
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _metadata_differs(output: Path, made_with: MadeWith) -> bool:
+def _metadata_differs(output: Path, wanted: MadeWith) -> bool:
     """Whether Snakemake has a record of an output, made with something else, so that it makes it again itself."""
-    text = _metadata(output)
-    return text is not None and not all(value in text for value in made_with.values())
+    text = recorded(output)
+    return text is not None and not all(value in text for value in wanted.values())
 
 
 def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> Iterator[Asked]:
-    def made_with(verb: str, *, method: str = "", domain: str = "", **more: str) -> MadeWith:
-        settings = job_digest(job_of(params, verb, domain=domain, method=method))
-        return {"settings": settings, "code": code_of_job(verb, **more)}
-
+    network = params.model.network
     for domain in domains_of(params):
         verb, manifest = "world" if origin(params, domain) == "world" else "download", manifests / f"{domain}.json"
-        yield Asked(manifest, record_beside(manifest), made_with(verb, domain=domain))
+        yield Asked(manifest, record_beside(manifest), made_with(verb, job_of(params, verb, domain=domain)))
         report = PreparedDomain(ready / domain).data_report
-        with_remap = {**made_with("remap", domain=domain), "code": code_of_job("remap", domain=domain)}
-        yield Asked(report, report.with_name(RECORD), with_remap)
+        prepared = made_with("remap", job_of(params, "remap", domain=domain), domain=domain)
+        yield Asked(report, report.with_name(RECORD), prepared)
     for request in requests(params):
         folder = RunDir.of(runs, request.task, request.method, request.seed).evaluation
-        evaluated = made_with("evaluate", domain=request.task.split("-")[1], method=request.method)
-        evaluated |= {"code": code_of_job("evaluate", network=params.model.network), "torch": version("torch")}
-        yield Asked(folder.metrics, folder.path / RECORD, evaluated)
+        job = job_of(params, "evaluate", domain=request.task.split("-")[1])
+        yield Asked(folder.metrics, folder.path / RECORD, made_with("evaluate", job, network=network))
     for task in params.runs.tasks:
         output = runs / task / "appearance.json"
-        compared = {**made_with("appearance"), "torch": version("torch")}
-        compared["code"] = code_of_job("appearance", network=params.model.network)
+        compared = made_with("appearance", job_of(params, "appearance"), network=network)
         yield Asked(output, record_beside(output), compared)
-    yield Asked(reports / "metrics.json", reports / FIGURES_RECORD, made_with("figures"))
-    yield Asked(reports / "index.html", reports / PAGE_RECORD, made_with("report"))
+    for verb, marker, record in (("figures", "metrics.json", FIGURES_RECORD), ("report", "index.html", PAGE_RECORD)):
+        yield Asked(reports / marker, reports / record, made_with(verb, job_of(params, verb)))
 
 
 def _runs(params: Params) -> Iterator[RunRequest]:
