@@ -14,6 +14,7 @@ from dacs.training.estimate import (
     ON_GPU,
     PREPARED,
     RAW,
+    READY,
     RUNS,
     SYNTHIA,
     WEIGHTS,
@@ -129,7 +130,7 @@ def sizes(params: Params, counted: Mapping[str, Counted]) -> list[Size]:
             "downloads", sum(downloads.values()), _bytes([Path(params.data.archives)]), "as published; SYNTHIA: about"
         ),
         Size("raw", raw, _bytes([Path("data/raw") / each for each in domains]), "unpacked, or rendered"),
-        Size("prepared", prepared, _bytes([Path("data/ready") / each for each in domains]), params.remap.images),
+        Size("prepared", prepared, _bytes([READY / each for each in domains]), params.remap.images),
         Size("runs", runs, _bytes(folders), "weights of all states"),
         Size("run cache", runs, _bytes([Path(".cache/runs")]), "a copy, and every setting tried"),
         Size("DVC", in_cache, _bytes([Path(".dvc/cache")]), "copies of prepared and runs, of every version"),
