@@ -274,13 +274,13 @@ def plan(
     from dacs.machine import has_gpu
     from dacs.training.estimate import device_of
     from dacs.training.plan import cost_plan
-    from dacs.training.run_cache import plan
+    from dacs.training.status import runs_table
 
     asked = of_campaign(load(params), campaign) if campaign else load(params)
     if tflops is not None and not tflops > 0:
         raise BadRequest(f"--tflops is {tflops:g}; it should be above 0.")
     gpu = asked.loop.device == "cuda" or (asked.loop.device == "auto" and (has_gpu() or asked.scale == "paper"))
-    print(plan(asked), end="\n\n")
+    print(runs_table(asked), end="\n\n")
     if not cost:
         print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), {}))
         return

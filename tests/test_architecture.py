@@ -17,7 +17,7 @@ from dacs.stale import ROOTS
 from dacs.training.run_cache import NOT_DIGESTED
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
-WITHOUT_TORCH = ("cli", "config", "jobs", "training.run_cache", "training.plan", "demo_world.write")
+WITHOUT_TORCH = ("cli", "config", "jobs", "training.run_cache", "training.plan", "training.status", "demo_world.write")
 WITHOUT_TORCH += ("download.download", "prepare.remap")
 WITHOUT_TORCH += ("reporting.figures", "reporting.page", "reporting.compare", "reporting.campaign")
 

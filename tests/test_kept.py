@@ -17,7 +17,8 @@ from dacs.layout import RunDir
 from dacs.settings import Params
 from dacs.training import loop
 from dacs.training.run import Run
-from dacs.training.run_cache import checkpoint_step, kept, make_run, plan
+from dacs.training.run_cache import make_run
+from dacs.training.status import checkpoint_step, kept, runs_table
 
 LINE = "step 2/6: loss_source 3.1, images/s 38, 4 s left\n"
 
@@ -63,12 +64,12 @@ def test_the_step_of_a_checkpoint_is_shown_by_the_plan_and_after_an_interruption
     assert list(kept(params, ready)) == []
     interrupted(ready, next(requests(params)), monkeypatch, 3)
     assert list(kept(params, ready)) == ["gta5-cityscapes, source, seed 0: checkpoint of step 3 of 6"]
-    shown = plan(params, ready).splitlines()[1]
+    shown = runs_table(params, ready).splitlines()[1]
     assert shown.endswith("checkpoint of step 3")
     assert "at step 2 of 6, " in shown  # of the last row of its log
     Path("logs/train").mkdir(parents=True)
     Path("logs/train/gta5-cityscapes-source-seed0.log").write_text(LINE)
-    assert ", 38 images/s, 4 s left, checkpoint of step 3" in plan(params, ready)
+    assert ", 38 images/s, 4 s left, checkpoint of step 3" in runs_table(params, ready)
 
 
 @pytest.mark.parametrize("step", [1, 255, 256, 65_536, 250_000])

@@ -28,7 +28,8 @@ from dacs.locks import working_alone
 from dacs.provenance import ROOT
 from dacs.training import loop, run_cache
 from dacs.training.run import Run
-from dacs.training.run_cache import STORE, adopt, make_run, plan, spec_of
+from dacs.training.run_cache import STORE, adopt, make_run, spec_of
+from dacs.training.status import runs_table
 
 RESULTS = {"weights.safetensors", "teacher.safetensors", "settings.json", "log.csv"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -378,7 +379,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
     def states(data: Path = ready) -> list[str]:
-        return [line[56:] for line in plan(load(Path("params.yaml")), data).splitlines()[1:]]
+        return [line[56:] for line in runs_table(load(Path("params.yaml")), data).splitlines()[1:]]
 
     waiting = "waits for its source-only run"
     assert states(Path("nowhere")) == ["waits for its data"] * 2 + [waiting] * 2
@@ -389,7 +390,7 @@ def test_the_plan_says_how_far_each_run_is(ready: Path) -> None:
     out = RunDir(Path("runs/gta5-cityscapes/source/seed0"))
     make_run(out, Run("source", 0, source.settings, gta5, cityscapes))
     assert states() == ["finished", "to do", "to do", waiting]
-    assert files.read_json(out.spec)["key"] in plan(load(Path("params.yaml")), ready)
+    assert files.read_json(out.spec)["key"] in runs_table(load(Path("params.yaml")), ready)
     begun = RunDir(STORE / spec_of(Run("dacs", 0, dacs.settings, gta5, cityscapes, out))["key"])
     begun.path.mkdir()
     begun.checkpoint.touch()

@@ -6,12 +6,8 @@ again is found, and none is taken for another. No torch is imported unless somet
 """
 
 import os
-import pickletools
-import re
 import shutil
 import sys
-import time
-import zipfile
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,24 +21,20 @@ from dacs.evaluation.scale import describe_scale
 from dacs.evaluation.spec import labels_of
 from dacs.fields import identity
 from dacs.files import atomic, digest, read_json, write_json
-from dacs.jobs import RunRequest, requests
 from dacs.layout import RunDir
 from dacs.loading.classes import check_classes, classes_without_pixels
 from dacs.locks import working_alone
-from dacs.methods import FEATURE_LOSS, Method, base_of
-from dacs.methods import method as method_row
+from dacs.methods import FEATURE_LOSS, Method
 from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
-from dacs.settings import Model, Params, RunSettings
+from dacs.settings import Model, RunSettings
 from dacs.training.run import Run, check_processes, processes_here
 from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
-from dacs.watch import last_line
 
 # Experiments that DVC runs in folders of their own share the cache of their project, which it names.
 STORE = Path(os.environ.get("DVC_ROOT", "")) / ".cache/runs"
-RATE = re.compile(r"images/s (\S+), (\d+) s left")  # at the end of what a training prints
 CHECKED = 2**31  # bytes of prepared frames up to which their digest is compared before a training
 # Code that no result depends on, or whose values are in the key as data.
 NOT_DIGESTED = "dacs.errors", "dacs.fields", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress"
@@ -200,12 +192,18 @@ def spec_of(run: Run) -> dict[str, Any]:
 
 def made_as(folder: RunDir, run: Run) -> bool:
     """Whether a finished run has the key of `run`. Weights that are not on this disk are compared by name alone."""
-    recorded, model = read_json(folder.spec), run.settings.model
-    from_weights = run.init is None or _compares_with_backbone(run.row, run.settings)
-    if from_weights and model.weights != NONE and weights_on_disk(model) is None:
+    recorded = read_json(folder.spec)
+    if weights := missing_weights(run):
         wanted = _spec_with(run, recorded["init"], recorded["reference"])
-        return bool(recorded["key"] == wanted["key"] and recorded["settings"]["model"]["weights"] == model.weights)
+        return bool(recorded["key"] == wanted["key"] and recorded["settings"]["model"]["weights"] == weights)
     return bool(recorded["key"] == spec_of(run)["key"])
+
+
+def missing_weights(run: Run) -> str:
+    """The name of the pretrained weights that a run needs and that are not on this disk; empty where it has all."""
+    model = run.settings.model
+    needed = run.init is None or _compares_with_backbone(run.row, run.settings)
+    return model.weights if needed and model.weights != NONE and weights_on_disk(model) is None else ""
 
 
 def _spec_with(run: Run, init: Any, reference: str | None) -> dict[str, Any]:
@@ -239,79 +237,6 @@ def code_of(row: Method, model: Model) -> str:
     mask = [row.mask] if row.adapts else []
     roots = [row.procedure, NETWORKS[model.network], *row.terms, *mask, row.order]
     return code_digest(*roots, ignore=NOT_DIGESTED)
-
-
-def plan(params: Params, ready: Path = Path("data/ready")) -> str:
-    """The runs that are asked for, a line each; without a key while data or initial weights are missing."""
-    wide = max(12, *map(len, params.runs.methods))
-    lines = [f"{'task':18} {'method':{wide}} {'seed':>4}  {'key':16}  state"]
-    for request in requests(params):
-        key, state = _state_of(request, ready)
-        lines.append(f"{request.task:18} {request.method:{wide}} {request.seed:>4}  {key:16}  {state}")
-    return "\n".join(lines)
-
-
-def _state_of(request: RunRequest, ready: Path) -> tuple[str, str]:
-    """Key and state of one run of the plan."""
-    init = None
-    if request.init is not None:
-        key, state = _state_of(request.init, ready)
-        if state != "finished":
-            return "", "waits for its source-only run"
-        init = RunDir(STORE / key)
-    source, target = request.prepared(ready)
-    if not (source.stats.exists() and target.stats.exists()):
-        return "", "waits for its data"
-    model = request.settings.model
-    from_weights = init is None or _compares_with_backbone(method_row(request.method), request.settings)
-    if from_weights and model.weights != NONE and weights_on_disk(model) is None:
-        return "", f"waits for the weights '{model.weights}'"
-    folder = RunDir(
-        STORE / spec_of(Run(base_of(request.method), request.seed, request.settings, source, target, init))["key"]
-    )
-    if folder.spec.exists():
-        return folder.path.name, "finished"
-    steps = request.settings.schedule.steps if method_row(request.method).terms else 0
-    return folder.path.name, _progress(folder, request, steps) or "to do"
-
-
-def _progress(folder: RunDir, request: RunRequest, steps: int) -> str:
-    """How far a run is that was begun: the step in its log, the rate and time left that it printed, its checkpoint."""
-    parts = []
-    logged = folder.log.read_text(errors="replace").splitlines()[-1:] if folder.log.is_file() else []
-    if logged and logged[0][:1].isdigit():
-        ago = time.time() - folder.log.stat().st_mtime
-        parts = [f"at step {logged[0].partition(',')[0]} of {steps}, {ago:.0f} s ago"]
-        verb = "adapt" if method_row(request.method).adapts else "train"
-        job = Path("logs") / verb / f"{request.task}-{request.method}-seed{request.seed}.log"
-        if job.exists() and (said := RATE.search(last_line(job))):
-            parts.append(f"{said[1]} images/s, {said[2]} s left")
-    if folder.checkpoint.exists():
-        step = checkpoint_step(folder.checkpoint)
-        parts.append("begun; resumes from its checkpoint" if step is None else f"checkpoint of step {step}")
-    return ", ".join(parts)
-
-
-def checkpoint_step(checkpoint: Path) -> int | None:
-    """The step of a checkpoint, without torch: the first `step` of its pickle; None where the file is not readable."""
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-            opcodes = pickletools.genops(archive.read(name))
-            next(value for _, value, _ in opcodes if value == "step")
-            return next(value for opcode, value, _ in opcodes if opcode.name.startswith("BININT"))
-    except (OSError, ValueError, zipfile.BadZipFile, StopIteration):
-        return None
-
-
-def kept(params: Params, ready: Path = Path("data/ready")) -> Iterator[str]:
-    """A line for each run that resumes from a checkpoint."""
-    for request in requests(params):
-        key, _ = _state_of(request, ready)
-        checkpoint = RunDir(STORE / key).checkpoint
-        if key and checkpoint.exists():
-            done = f"step {checkpoint_step(checkpoint)} of {request.settings.schedule.steps}"
-            yield f"{request.task}, {request.method}, seed {request.seed}: checkpoint of {done}"
 
 
 def adopt(runs: Path) -> None:

@@ -14,7 +14,8 @@ from dacs.datasets.decode import listing
 from dacs.files import break_links
 from dacs.jobs import notes
 from dacs.stale import stale
-from dacs.training.run_cache import adopt, drop, kept
+from dacs.training.run_cache import adopt, drop
+from dacs.training.status import kept
 from dacs.verify import ASIDE, Damage, damages, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
