@@ -108,7 +108,6 @@ def test_the_pipeline_runs_on_kubernetes_and_then_nothing_is_left_to_do(pods: Pa
     manifests = [json.loads(path.read_text()) for path in pods.glob("*.json")]
     assert len(manifests) == EVERY.total() - 2  # figures and report are made here
     limits = [job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] for job in manifests]
-    assert (
-        sum("nvidia.com/gpu" in limit for limit in limits) == EVERY["train_start"] + EVERY["adapt"] + EVERY["evaluate"]
-    )
+    on_gpu = sum(EVERY[rule] for rule in ("train_start", "adapt", "evaluate", "appearance"))
+    assert sum("nvidia.com/gpu" in limit for limit in limits) == on_gpu
     assert not pipeline.jobs(*SNAKEMAKE)
