@@ -13,6 +13,7 @@ from pipeline import ROOT, Pipeline, create, sources
 from dacs.config import load
 from dacs.methods import METHODS
 from dacs.networks import NETWORKS
+from dacs.stale import ROOTS
 from dacs.training.run_cache import NOT_DIGESTED
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -38,8 +39,8 @@ def test_every_rule_has_what_rules_have_here() -> None:
 
 
 def test_what_is_named_as_text_exists() -> None:
-    """Functions that tables and rules name as "module:name", and the modules whose code no result depends on."""
-    names = [name for path in RULES for name in re.findall(r'"(dacs(?:\.\w+)+:\w+)"', path.read_text())]
+    """Functions that tables name as "module:name", and the modules whose code no result depends on."""
+    names = [name for roots in ROOTS.values() for name in roots if ":" in name]
     assert len(names) >= 5
     names += [name for row in METHODS.values() for name in (row.procedure, *row.terms, row.mask, row.order)]
     for name in (*names, *NETWORKS.values(), *NOT_DIGESTED):
