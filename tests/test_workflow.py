@@ -140,7 +140,7 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
         ("report__title", "Streets", "reports/index.html"),
         ("evaluate__choose_by", "entropy", "runs/gta5-cityscapes/dacs/seed0/evaluation/metrics.json"),
         ("methods__dacs", {"threshold": 0.5}, "runs/gta5-cityscapes/dacs/seed0/settings.json"),
-        ("adabn__frames", 3, "runs/gta5-cityscapes/adabn/seed0/settings.json"),
+        ("adabn__frames", 3, "runs/gta5-cityscapes/adabn/seed0/evaluation/metrics.json"),
         ("remap__images", "ppm", "data/ready/gta5/data_report.json"),
         ("world__seed", 1, "data/manifests/gta5.json"),
     ):
