@@ -3,8 +3,6 @@
 Imports are inside the verbs, so that a command that needs no torch does not import it.
 """
 
-import argparse
-import inspect
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,11 +12,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from dacs.arguments import parser_of
 from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
 from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
-from dacs.methods import METHODS, adapting, recalibrating, supervised
+from dacs.methods import METHODS, supervised
 from dacs.settings import (
     AppearanceJob,
     CampaignJob,
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print(NOT_SERVED, file=sys.stderr)
         return BadRequest.exit_code
-    parsed = vars(_parser().parse_args(arguments))
+    parsed = vars(parser_of(VERBS).parse_args(arguments))
     verb = parsed.pop("verb")
     try:
         verb(**parsed)
@@ -336,81 +335,3 @@ VERBS = (
     *(world, download, remap, train, adapt, evaluate, appearance),
     *(figures, report, campaign, predict, compare, plan, verify),
 )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 on")
-    return value
-
-
-ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose default is that of the argument
-    "settings": {"type": Path, "help": "JSON file with the settings of this job"},
-    "out": {"type": Path, "help": "where the result is written"},
-    "manifests": {"type": Path, "help": "manifests of raw frames"},
-    "manifest": {"type": Path, "help": "where a copy of the manifest is written"},
-    "workers": {"type": _count, "help": "processes; no effect on the result"},
-    "raw": {"type": Path, "help": "raw frames, such as data/raw/gta5"},
-    "seed": {"type": int, "help": "everything random follows from it"},
-    "source": {"type": Path, "help": "prepared labelled split, such as data/ready/gta5/train"},
-    "target": {
-        "type": Path,
-        "help": "prepared images of the target, such as data/ready/cityscapes/train",
-    },
-    "method": {"help": "a method of the table"},
-    "init": {"type": Path, "help": "run folder to start from, when settings say `init: source`"},
-    "run": {"type": Path, "help": "run folder with the weights"},
-    "index": {"type": Path, "help": "prepared split, such as data/ready/cityscapes/val"},
-    "train": {"type": Path, "help": "training images of the target, such as data/ready/cityscapes/train"},
-    "runs": {"type": Path, "help": "folder of runs"},
-    "ready": {"type": Path, "help": "prepared data"},
-    "reports": {"type": Path, "help": "what `figures` wrote"},
-    "weights": {"type": Path, "help": "run folder, or a file of weights in one"},
-    "images": {"type": Path, "nargs": "+", "help": "images, or folders of images"},
-    "network": {"choices": ("student", "teacher"), "help": "of a run folder; left out: the student"},
-    "batch": {"type": _count, "help": "images of one size at a time"},
-    "tile": {"type": float, "help": "megapixels at a time; larger images are split into tiles"},
-    "device": {"choices": ("auto", "cpu", "cuda"), "help": "auto: the GPU if there is one"},
-    "size": {"metavar": "HxW", "help": "height x width that images are brought to, or native; left out: as in the run"},
-    "ids": {"choices": ("train", "raw"), "help": "raw: labelIds of Cityscapes, for its test server"},
-    "classes": {"metavar": "NAMES", "help": "of the run, such as road,sidewalk; others become 255; left out: all"},
-    "confidence": {"action": "store_true", "help": "also write the probability of each pixel's class, 0..255"},
-    "again": {"action": "store_true", "help": "make results again, or overwrite those of other images"},
-    "provenance": {"action": "store_true", "help": "with commit, changed parameters, machine and time of each job"},
-    "remake": {"action": "store_true", "help": "set aside what is damaged, so that the pipeline makes it again"},
-    "first": {"help": "run folder, metrics.json, reports folder, or Git revision"},
-    "second": {"help": "the same"},
-    "html": {"type": Path, "metavar": "FILE", "help": "also write a page"},
-    "params": {"type": Path, "help": "which params.yaml"},
-    "campaign": {"metavar": "NAME", "help": "the runs of this campaign instead"},
-    "tflops": {
-        "type": float,
-        "metavar": "N",
-        "help": "10^12 operations a second of a GPU; left out: as an H200 did",
-    },
-    "cost": {"action": "store_true", "help": "also count operations and memory of a step of each method"},
-}
-POSITIONAL = ("images", "first", "second")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dacs",
-        description="Unsupervised domain adaptation for semantic segmentation, one verb a step.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 the request is wrong, 75 interrupted with a checkpoint.",
-    )
-    choices = supervised(METHODS), [*recalibrating(METHODS), *adapting(METHODS)]
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in VERBS:
-        sub = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
-        for name, parameter in inspect.signature(verb).parameters.items():
-            options = ARGUMENTS[name] | ({"choices": choices[verb is adapt]} if name == "method" else {})
-            if name in POSITIONAL:
-                sub.add_argument(name, **options)
-            elif parameter.default is parameter.empty:
-                sub.add_argument(f"--{name}", required=True, **options)
-            else:
-                sub.add_argument(f"--{name}", default=parameter.default, **options)
-        sub.set_defaults(verb=verb)
-    return parser

@@ -29,9 +29,9 @@ from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, base_of, possible, recalibrating, supervised
+from dacs.provenance import code_digest
 from dacs.stale import code_of_job
 from dacs.training.run import snapshot_steps
-from dacs.provenance import code_digest
 from dacs.training.run_cache import code_of
 from dacs.verify import RECORD
 
@@ -78,8 +78,8 @@ TABLES = ["scores", "summary", "intervals", "class_intervals", "order", "iou", "
 TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "conflation", "pair", "similarity"]
 TABLES += ["conflation_steps", "data", "data_report"]
 
-# A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 PROCESSES = PARAMS.loop.processes  # of one training, each with a GPU of its own where there are any
+# A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = PROCESSES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
 
 # Another torch rounds differently.
