@@ -83,6 +83,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Pixels, Pixels]  # height, width
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]  # lowest, highest
 Distinct = AfterValidator(_distinct)
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=1000), Distinct]
 Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$")]  # source-target
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NetworkName = Annotated[str, _one_of(NETWORKS)]

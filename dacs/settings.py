@@ -36,6 +36,7 @@ from dacs.fields import (
     Scale,
     Section,
     Seed,
+    Seeds,
     Share,
     Size,
     Task,
@@ -124,7 +125,7 @@ def label_set(labels: Labels | None) -> LabelSet:
 class Runs(Section):
     tasks: Annotated[list[Task], Field(min_length=1), Distinct]
     methods: Annotated[list[MethodName], Field(min_length=1), Distinct]
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000), Distinct]
+    seeds: Seeds
 
 
 class DownloadOptions(Section):
@@ -304,7 +305,7 @@ class Variant(Section):
 
 class Campaign(Section):
     tasks: Annotated[list[Task], Field(min_length=1), Distinct]
-    seeds: Annotated[list[CountOrNone], Field(min_length=1), Distinct]
+    seeds: Seeds
     base: MethodName
     methods: Annotated[list[MethodName], Distinct] = []  # besides the base
     variants: dict[Name, Variant] = {}
@@ -474,7 +475,7 @@ class CampaignJob(Section):
     """Writing the table of a campaign."""
 
     base: MethodName
-    runs: list[tuple[Task, str, CountOrNone]]  # task, method or variant, seed; in the order of the table
+    runs: list[tuple[Task, str, Seed]]  # task, method or variant, seed; in the order of the table
     changes: dict[str, dict[str, Any]]  # settings by variant
     labels: Labels | None = None
 

@@ -135,6 +135,7 @@ def test_bytes_that_are_no_utf8_and_a_folder_are_refused(tmp_path: Path) -> None
         ("train.lr", 1e30),
         ("train.steps", 10**12),
         ("runs.seeds", [2**64]),
+        ("campaigns.components.seeds", [2**64]),
         ("world.frames.gta5", 10**12),
         ("world.seed", 10**20),
         ("evaluate.batch", 10**9),
