@@ -279,14 +279,14 @@ def plan(
     if tflops is not None and not tflops > 0:
         raise BadRequest(f"--tflops is {tflops:g}; it should be above 0.")
     gpu = asked.loop.device == "cuda" or (asked.loop.device == "auto" and (has_gpu() or asked.scale == "paper"))
+    device = device_of(asked, gpu=gpu, tflops=tflops)
     print(runs_table(asked), end="\n\n")
-    if not cost:
-        print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), {}))
-        return
-    from dacs.training.cost import cost_table, counted
+    if cost:
+        from dacs.training.cost import cost_table, counted
 
-    print(cost_plan(asked, device_of(asked, gpu=gpu, tflops=tflops), counted(asked)))
-    print(f"\n{cost_table(asked)}")
+        print(cost_plan(asked, device, counted(asked)), cost_table(asked), sep="\n\n")
+    else:
+        print(cost_plan(asked, device, {}))
 
 
 def verify(
