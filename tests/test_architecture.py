@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 
 import pytest
 import tiny
+import yaml
 from pipeline import ROOT, Pipeline, create, sources
 
 from dacs.config import load
@@ -37,6 +38,17 @@ def test_every_rule_has_what_rules_have_here() -> None:
     assert len(rules) >= 8
     for name, body in rules:
         assert [directive for directive in wanted if f"\n    {directive}:" not in f"\n{body}"] == [], name
+
+
+@pytest.mark.parametrize("profile", ["gpu", "slurm", "kubernetes"])
+def test_a_profile_for_gpus_gives_one_to_every_rule_that_uses_one(profile: str) -> None:
+    """A rule made from another one has no resources of a profile but those under its own name."""
+    text = "".join(path.read_text() for path in RULES)
+    used = [name for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M) if "gpu=GPUS" in body]
+    used += [other for name, other in re.findall(r"^use rule (\w+) as (\w+)", text, re.M) if name in used]
+    assert len(used) >= 5
+    given = yaml.safe_load((ROOT / f"profiles/{profile}/profile.yaml").read_text())["set-resources"]
+    assert {name for name, resources in given.items() if "gpu" in resources} == {*used}
 
 
 def test_what_is_named_as_text_exists() -> None:
