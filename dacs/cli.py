@@ -267,7 +267,7 @@ def compare(first: str, second: str, html: Path | None = None) -> None:
 def plan(
     params: Path = Path("params.yaml"), campaign: str | None = None, cost: bool = False, tflops: float | None = None
 ) -> None:
-    """List the runs that params.yaml asks for, how far each one is, what all take, and how far that was off."""
+    """List the runs that params.yaml asks for, their states, and what they take."""
     from dacs.config import load
     from dacs.jobs import of_campaign
     from dacs.machine import has_gpu

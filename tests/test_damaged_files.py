@@ -101,7 +101,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for run in map(RunDir, Path("runs").glob("*/*/*")):
             made = [path for path in run.evaluation.path.rglob("*") if path.is_file()]
             write_record(run.evaluation.path / RECORD, made, {})
-            others = [run.log, *run.mixing.glob("*")]
+            others = [run.log, *run.mixing.rglob("*.png")]
             listed = {path.relative_to(run.path).as_posix(): digest(path) for path in others}
             write_json(run.spec, {**json.loads(run.spec.read_text()), "sha256": listed})
         for arguments in (figures(), report()):
