@@ -3,6 +3,7 @@
 Imports are inside the verbs, so that a command that needs no torch does not import it.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DacsError as error:
         print(f"dacs {verb.__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output wanted no more of it, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception:
         if not (damaged := first_damage(path for path in parsed.values() if isinstance(path, Path))):
             raise

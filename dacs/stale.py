@@ -64,7 +64,8 @@ class Asked(NamedTuple):
 def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> Iterator[Damage]:
     """What was made with other settings or code and would be taken for up to date, or has no record of either."""
     for asked in _asked(params, runs, reports, ready, manifests):
-        if asked.output.exists() and (reason := _difference(asked)):
+        # Metrics are in Git, the folder of their record is not: without it Snakemake makes both.
+        if asked.output.exists() and asked.record.parent.exists() and (reason := _difference(asked)):
             yield Damage(asked.output, reason, asked.record)
     for request in _runs(params):
         out = RunDir.of(runs, request.task, request.method, request.seed)

@@ -1,14 +1,6 @@
 """Campaigns: variants of methods, each a run like any other, and one table of them. No part of `all`."""
 
 
-def campaign_runs(wildcards):
-    """The folders of the runs of a campaign. Raises WorkflowError where its settings do not fit together."""
-    params = of_campaign(PARAMS, wildcards.campaign)
-    if found := next(faults(params, chosen=True), None):
-        raise WorkflowError(f"params.yaml: campaigns.{wildcards.campaign}: {found}")
-    return [RunDir.of(Path("runs"), each.task, each.method, each.seed) for each in requests(params)]
-
-
 rule campaign:
     input:
         runs=lambda wildcards: [str(run.spec) for run in campaign_runs(wildcards)],

@@ -223,6 +223,24 @@ def init_option(wildcards, input):
     return f"--init {Path(input.init).parent}" if input.init else ""
 
 
+# What a figure is about: a task, a target, or all of them. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
+SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS, "all"])
+
+
+def labels_of_figure(wildcards):
+    """How a figure is listed in the report of Snakemake."""
+    name = PARAMS.labels.label_set.names[int(wildcards.part.removeprefix("_class"))] if wildcards.part else "all"
+    return {"figure": wildcards.figure.replace("_", " "), "data": wildcards.subject, "class": name}
+
+
+def campaign_runs(wildcards):
+    """The folders of the runs of a campaign. Raises WorkflowError where its settings do not fit together."""
+    params = of_campaign(PARAMS, wildcards.campaign)
+    if found := next(faults(params, chosen=True), None):
+        raise WorkflowError(f"params.yaml: campaigns.{wildcards.campaign}: {found}")
+    return [RunDir.of(Path("runs"), each.task, each.method, each.seed) for each in requests(params)]
+
+
 def remove_stale_marker(domain):
     """Remove the marker of raw frames that are not those of the recorded manifest.
 

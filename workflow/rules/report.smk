@@ -1,14 +1,5 @@
 """Tables, figures and the page."""
 
-# What a figure is about: a task, a target, or all of them. Its file is named `<figure>_<subject>.svg`, or `…_class<train id>.svg`.
-SUBJECTS = one_of(f"({re.escape(name)})" for name in [*PARAMS.runs.tasks, *DOMAINS, "all"])
-
-
-def labels_of_figure(wildcards):
-    """How a figure is listed in the report of Snakemake."""
-    name = PARAMS.labels.label_set.names[int(wildcards.part.removeprefix("_class"))] if wildcards.part else "all"
-    return {"figure": wildcards.figure.replace("_", " "), "data": wildcards.subject, "class": name}
-
 
 rule figures:
     input:
