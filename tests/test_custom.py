@@ -53,7 +53,10 @@ def test_ids_and_colours_of_one_scene_give_the_same_train_ids(tmp_path: Path) ->
         with Image.open(tmp_path / name / "out/oracle/labels/one_0001.png") as found:
             assert np.array_equal(np.array(found), expected)
     reports = [read_json(tmp_path / name / "out/data_report.json") for name in ("ids", "colors")]
-    assert [found["id_names"][raw] for found, raw in zip(reports, ("3", "1"), strict=True)] == ["car", "car"]
+    assert [found["id_names"][raw] for found, raw in zip(reports, ("3", "1"), strict=True)] == [
+        "car",
+        "car, colour 0, 0, 142",
+    ]
 
 
 def test_sequences_keep_their_names_apart(tmp_path: Path) -> None:

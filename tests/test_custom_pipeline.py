@@ -54,6 +54,7 @@ def custom(tmp_path_factory: pytest.TempPathFactory) -> First:
         adapt=3,
         evaluate=6,
         appearance=3,
+        record=3,
         figures=1,
         report=1,
         all=1,

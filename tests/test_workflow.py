@@ -143,7 +143,7 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
         forgotten.set(**{section: value})
         planned = forgotten.planned()
         if expected is None:
-            whole = Counter(train=2, train_start=2, adapt=4, adabn=2, evaluate=10, figures=1, report=1)
+            whole = Counter(train=2, train_start=2, adapt=4, adabn=2, evaluate=10, appearance=2, figures=1, report=1)
             assert planned - Counter(world=3, remap=2, remap_target=1) == whole, section
             assert planned["remap"] == 2
         else:
