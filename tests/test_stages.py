@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,8 +127,8 @@ def pipeline(recorded: Pipeline, tmp_path: Path) -> Pipeline:
 
 
 @pytest.fixture
-def elsewhere(recorded: Pipeline, tmp_path: Path) -> Iterator[Pipeline]:
-    """A clone that was never in the folder of the first, with an environment of its own."""
+def elsewhere(recorded: Pipeline, tmp_path: Path) -> Pipeline:
+    """A clone in another folder."""
     return recorded.clone(tmp_path / "clone")
 
 
@@ -172,7 +171,7 @@ def test_a_partly_recorded_commit_is_not_taken_for_whole(pipeline: Pipeline, tmp
     pipeline.run("dvc", "push", "--quiet")
     clone = pipeline.clone(tmp_path / "clone")
     clone.run("dvc", "pull", "--quiet")
-    clone.run("git", "checkout", "--quiet", "main", "--", "params.yaml")
+    clone.run("git", "checkout", "--quiet", "origin/main", "--", "params.yaml")
     assert clone.jobs(*SNAKEMAKE)["adapt"] == 1
     assert clone.bytes_of("reports/metrics.json") | clone.bytes_of("runs/**/metrics.json") == before
 

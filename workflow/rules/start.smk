@@ -110,7 +110,9 @@ def drop_runs():
     read = [PARAMS]
     with suppress(BadRequest, RunFailed):  # of a file that only the command makes whole
         read += [load(read_file(Path(file))) for file in workflow.configfiles[:1]]
-    read += [of_campaign(PARAMS, name) for name in PARAMS.campaigns]
+    tables = {name: Path(f"reports/campaigns/{name}.csv") for name in PARAMS.campaigns}
+    asked = any("campaigns" in argument for argument in sys.argv[1:])
+    read += [of_campaign(PARAMS, name) for name, table in tables.items() if asked or table.exists()]
     wanted = [each for params in read for request in requests(params) for each in (request, request.init) if each]
     asked_for = {RunDir.of(Path("runs"), run.task, run.method, run.seed).path for run in wanted}
     dropped = drop(Path("runs"), asked_for)
