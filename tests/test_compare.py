@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dacs.cli import main
-from dacs.errors import BadRequest
+from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.counts import read_counts
 from dacs.evaluation.intervals import Bootstrap
 from dacs.files import read_json, write_json
@@ -172,7 +172,7 @@ def test_what_has_nothing_in_common_is_refused(here: Path) -> None:
     with pytest.raises(BadRequest, match="have no score in common"):
         compare("one.json", NAIVE)
     Path("list.json").write_text("[1, 2]")
-    with pytest.raises(BadRequest, match=r"list\.json: not metrics"):
+    with pytest.raises(RunFailed, match=r"list\.json: .*an object was expected, list was found"):
         compare("list.json", NAIVE)
 
 

@@ -167,7 +167,7 @@ def test_raw_labels_of_the_prepared_size_are_measured_once(
     seen = frames_seen(monkeypatch)
     found = evaluate(run, copied, out := EvaluationDir(tmp_path / "out"))
     networks = 3 * 2 + 2 * 2
-    assert len([number for number in seen if number == 0]) == tiny.FRAMES * networks + 2  # and two pictures
+    assert len([number for number in seen if number == 0]) == tiny.FRAMES * networks + 3  # and three pictures
     assert {row["labels"] for row in read_json(out.metrics)["protocols"]} == {"full 36x72", "prepared 36x72"}
     assert np.array_equal(found.by_frame("last/teacher/full"), found.by_frame("last/teacher/prepared"))
 

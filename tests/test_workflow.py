@@ -136,7 +136,7 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
         ("report__title", "Streets", Counter(report=1)),
         ("evaluate__choose_by", "entropy", Counter(evaluate=10, figures=1, report=1)),
         ("methods__dacs", {"threshold": 0.5}, Counter(adapt=2, evaluate=2, figures=1, report=1)),
-        ("adabn__frames", 3, Counter(adabn=2, evaluate=10, figures=1, report=1)),
+        ("adabn__frames", 3, Counter(adabn=2, evaluate=10, appearance=2, figures=1, report=1)),
         ("remap__images", "ppm", None),
         ("world__seed", 1, None),
     ):
