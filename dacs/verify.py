@@ -20,7 +20,7 @@ from dacs.provenance import canonical
 
 RECORD = "record.json"
 FIGURES_RECORD = f"figures/{RECORD}"  # of tables and figures, below `reports`
-PAGE_RECORD = f"figures/page.{RECORD}"
+PAGE_RECORD = f"stages/page.{RECORD}"  # not in the folder of figures, which is removed when they are drawn anew
 ASIDE = Path(".cache/damaged")
 
 

@@ -56,6 +56,7 @@ rule report:
             caption="../report/page.rst",
             category="Page",
         ),
+        record="reports/stages/page.record.json",
     log:
         "logs/report.log",
     benchmark:
