@@ -12,9 +12,10 @@ from dacs.errors import BadRequest
 min_version("9.19")
 
 
-# Before Snakemake reads it, whose message names no line.
+# Before Snakemake reads them, whose message names no line, and which keeps the last of two equal keys.
 try:
-    read_file(Path("params.yaml"))
+    for file in ("params.yaml", *workflow.configfiles):
+        read_file(Path(file))
 except BadRequest as error:
     raise WorkflowError(str(error)) from None
 

@@ -173,7 +173,7 @@ def _faults_of_tasks(params: Params, chosen: bool) -> Iterator[str]:
 
 
 def _faults_of_campaigns(params: Params) -> Iterator[str]:
-    """Variants that no setting can change, or that are not told apart by their names."""
+    """Variants that no setting can change, or whose names are equal."""
     known: dict[str, tuple[str, Any]] = {}
     for campaign, each in params.campaigns.items():
         for name, settings in each.changes.items():

@@ -216,7 +216,8 @@ def notes(params: Params) -> Iterator[str]:
             if absent := [name for name in lacking[target] if name not in merged]:
                 yield f"{task}: {target} has no {', '.join(absent)}; {left}."
             for name, other in merged.items():
-                yield f"{task}: the labels of {target} do not tell {name} from {other}: both count as {other}; {left}."
+                both = f"the labels of {target} do not distinguish {name} from {other}: both count as {other}"
+                yield f"{task}: {both}; {left}."
         if untaught := [name for name in lacking[source] if name not in lacking[target]]:
             yield f"{task}: {source} has no {', '.join(untaught)}, which no method can learn from it."
 

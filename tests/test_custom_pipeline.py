@@ -119,7 +119,7 @@ def test_means_leave_out_what_the_target_does_not_have(custom: Pipeline) -> None
 def test_what_labels_cannot_teach_is_said_before_anything_runs(custom: First) -> None:
     lacks = LACKS.removesuffix(", bicycle")  # which counts as the rider on it
     assert f"gta5-fleet: fleet has no {lacks}; means are over 7 of 19 classes." in custom.first
-    assert "gta5-fleet: the labels of fleet do not tell bicycle from rider: both count as rider" in custom.first
+    assert "gta5-fleet: the labels of fleet do not distinguish bicycle from rider: both count as rider" in custom.first
     assert f"fleet-cityscapes: fleet has no {LACKS}, which no method can learn from it." in custom.first
 
 

@@ -149,7 +149,7 @@ def test_camvid_has_eleven_classes(tmp_path: Path) -> None:
             assert not re.search("(?i)miou.?(over )?(19|16|13)|19 classes", path.read_text()), path
     missing = [name for name in absent if name != "bicycle"]  # which CamVid has, as one with its rider
     assert read.count(f"CamVid does not have {', '.join(missing)}:") == 2
-    assert read.count("The labels of CamVid do not tell bicycle from rider") == 2
+    assert read.count("The labels of CamVid do not distinguish bicycle from rider") == 2
     assert "does not have {absent[0]}: their" not in read
     assert means(tmp_path, "synthia-camvid") == {"miou11", "miou9"}
 
@@ -166,7 +166,7 @@ def test_tasks_of_different_targets_have_their_own_groups(tmp_path: Path) -> Non
     assert "Not listed: terrain, truck, train, which the source does not have." in read
     missing = [name for name in absent if name != "bicycle"]
     assert f"Not listed: {', '.join(missing)}, which CamVid does not have." in read
-    assert "Not listed: bicycle, which the labels of CamVid do not tell from rider." in read
+    assert "Not listed: bicycle, which the labels of CamVid do not distinguish from rider." in read
 
 
 def test_one_thing_is_said_of_each_missing_class(tmp_path: Path) -> None:

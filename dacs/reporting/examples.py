@@ -1,6 +1,6 @@
 """Which images of the target are shown with their predictions, and their places among all that were measured."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Ranking:
     """The images of a task by mIoU, by the protocol of the main numbers; without ground truth they have no order."""
 
     def __init__(self, data: ReportData, task: str) -> None:
-        self._data, self.runs = data, data.examples(task)
+        self.data, self.task, self.runs = data, task, data.examples(task)
         self.title, self.judge = task_title(task), min(self.runs, key=lambda run: run.method != data.main)
 
     @cached_property
@@ -58,36 +58,34 @@ class Ranking:
         return text
 
 
-def examples(data: ReportData, task: str) -> list[Example]:
+def examples(ranking: Ranking) -> list[Example]:
     """Images of the measured split whose predictions all the runs have kept, by the mIoU of the main method.
 
     Of more than `data.frames` the worst, the best, and others evenly between; of an unlabelled target by name.
     """
-    ranking = Ranking(data, task)
     kept = set.intersection(*(_kept(run) for run in ranking.runs))
     ranked = sorted(sorted(kept), key=ranking.score)
-    places = np.linspace(0, len(ranked) - 1, min(data.frames, len(ranked))).round().astype(int)
-    return _read(data, task, [ranked[place] for place in places], ranking.runs)
+    places = np.linspace(0, len(ranked) - 1, min(ranking.data.frames, len(ranked))).round().astype(int)
+    return _read(ranking, [ranked[place] for place in places])
 
 
-def extremes(data: ReportData, task: str) -> list[Example]:
-    """The worst and the best image of each run among all that were measured, if `examples` does not have them.
+def extremes(ranking: Ranking, shown: Collection[str]) -> list[Example]:
+    """The worst and the best image of each run among all that were measured, but those that are shown already.
 
     Each has the predictions of the runs that have kept it.
     """
-    ranking, shown = Ranking(data, task), {each.name for each in examples(data, task)}
     names = dict.fromkeys(name for run in ranking.runs for name in ranking.extremes(run) if name in _kept(run))
-    return _read(data, task, [name for name in names if name not in shown], ranking.runs)
+    return _read(ranking, [name for name in names if name not in shown])
 
 
-def _read(data: ReportData, task: str, names: Collection[str], runs: Sequence[Run]) -> list[Example]:
-    split = PreparedDomain(data.prepared / target_of(task)).measured
+def _read(ranking: Ranking, names: Collection[str]) -> list[Example]:
+    split = PreparedDomain(ranking.data.prepared / target_of(ranking.task)).measured
     index = {Path(row["image"]).stem: row for row in read_table(split.index).to_dict("records")}
     found = []
     for name in (name for name in names if name in index):
         image, label = pixels(split.path / index[name]["image"]), index[name].get("label")
         ids = pixels(split.path / label) if label else np.full(image.shape[:2], IGNORE, np.uint8)
-        predictions = {run: pixels(_prediction(run, name)) for run in runs if _prediction(run, name).exists()}
+        predictions = {run: pixels(_prediction(run, name)) for run in ranking.runs if _prediction(run, name).exists()}
         found.append(Example(name, image, ids, predictions))
     return found
 

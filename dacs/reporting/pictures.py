@@ -113,7 +113,8 @@ def predictions(data: ReportData) -> Iterator[Tiles]:
     """Images of each target from the worst to the best: ground truth, the predictions of the students, and errors."""
     for task in data.tasks:
         ranking = Ranking(data, task)
-        every = [*examples(data, task), *extremes(data, task)]
+        shown = examples(ranking)
+        every = [*shown, *extremes(ranking, [each.name for each in shown])]
         for example in sorted(every, key=lambda each: ranking.score(each.name)):
             tiles = [_image_tile(example)]
             if task in data.measured:
@@ -139,12 +140,12 @@ def _prediction(example: Example, run: Run, predicted: np.ndarray, labels: Label
 def confusions(data: ReportData) -> Iterator[Tiles]:
     """Two classes in that one of the images in which all methods together predict most of the first as the second."""
     for task in data.measured:
-        pair = data.pair(task)
-        ids = [data.labels.names.index(name) for name in pair or ()]
-        example = (
-            max(examples(data, task), key=lambda each: _confused_pixels(each, *ids), default=None) if pair else None
-        )
-        if example and pair and _confused_pixels(example, *ids):
+        if not (pair := data.pair(task)):
+            continue
+        ids = [data.labels.names.index(name) for name in pair]
+        shown = examples(Ranking(data, task))
+        example = max(shown, key=lambda each: _confused_pixels(each, *ids), default=None)
+        if example and _confused_pixels(example, *ids):
             tiles = [_image_tile(example)]
             for run, predicted in example.predictions.items():
                 share = predicted_as(_counts(example, predicted, data.labels), data.labels, *pair)

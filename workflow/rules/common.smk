@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from dacs.config import load, read_file
+from dacs.config import load
 from dacs.errors import BadRequest, RunFailed
 from dacs.faults import faults
 from dacs.jobs import (
@@ -51,8 +51,6 @@ def custom_files():
 
 # Reported here and not in a rule, around which Snakemake would print a traceback.
 try:
-    for file in workflow.configfiles:  # of which Snakemake's own reader keeps the last of two equal keys
-        read_file(Path(file))
     PARAMS = load(config)
     CUSTOM_FILES = custom_files()
 except (BadRequest, RunFailed) as error:

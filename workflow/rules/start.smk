@@ -10,6 +10,7 @@ from contextlib import suppress
 from filelock import FileLock, Timeout
 
 from dacs import records
+from dacs.config import read_file
 from dacs.datasets.decode import listing
 from dacs.files import break_links
 from dacs.jobs import notes
@@ -46,7 +47,7 @@ def check_cache():
             ) from None
 
 
-def remove_stale_lock():
+def wait_for_others():
     """Wait for another Snakemake that works here, as after `dvc` was killed; remove the lock of one that was killed.
 
     Jobs of a killed one that still run are waited for by their like.
@@ -79,13 +80,13 @@ def set_damaged_aside():
         if path not in known
     ]
     other = [*restored, *stale(PARAMS, runs, reports, prepared, manifests)]
-    kept = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
+    fate = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
     if damaged:
-        print(listing(f"Not as recorded, {kept} and made again", map(str, damaged)), file=sys.stderr)
+        print(listing(f"Not as recorded, {fate} and made again", map(str, damaged)), file=sys.stderr)
     if other:
-        print(listing(f"Not as asked for, {kept} and made again", map(str, other)), file=sys.stderr)
+        print(listing(f"Not as asked for, {fate} and made again", map(str, other)), file=sys.stderr)
     if READS_ONLY:
-        plan_again(damage.path for damage in (*damaged, *other))
+        plan_again(path for damage in (*damaged, *other) for path in (damage.path, damage.marker))
         return
     set_aside(damaged)
     if other:
@@ -126,7 +127,7 @@ def drop_runs():
 if workflow.is_main_process:
     check_cache()
     if not READS_ONLY:
-        remove_stale_lock()
+        wait_for_others()
         break_links(records.FOLDER)  # DVC may link them into its cache, and they are written in place
         records.normalise()
     set_damaged_aside()
