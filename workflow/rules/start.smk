@@ -86,7 +86,7 @@ def set_damaged_aside():
     if other:
         print(listing(f"Not as asked for, {fate} and made again", map(str, other)), file=sys.stderr)
     if READS_ONLY:
-        plan_again(path for damage in (*damaged, *other) for path in (damage.path, damage.marker))
+        plan_again([*(damage.marker for damage in damaged), *(damage.path for damage in other)])
         return
     set_aside(damaged)
     if other:
