@@ -15,6 +15,7 @@ from dacs.reporting.names import MUTED, number, task_title
 from dacs.reporting.plots import SHOWN
 from dacs.reporting.style import Plot, shortened, subplots
 
+STEPS = "training steps, with those of the weights that a run starts from"
 FEW = 10  # points of a line that are drawn as such
 
 
@@ -78,7 +79,7 @@ def checkpoints(data: ReportData) -> Iterator[Plot]:
                 axes.plot([], [], marker, markersize=size, color=MUTED, label=mark, markerfacecolor=_face(mark, MUTED))
             axes.legend(bbox_to_anchor=(-0.02, 0.99), ncols=3)
             _finish(axes, ends)
-            axes.set_xlabel("training step")
+            axes.set_xlabel(STEPS)
             caption = regrets(choice)
             alt = f"mIoU of the students over the steps on {task_title(task)}; chosen, best and last state. {caption}"
             yield Plot(task, figure, alt, caption)
@@ -100,7 +101,7 @@ def conflation_steps(data: ReportData) -> Iterator[Plot]:
                 ends += _line(axes, states, "percent", row.title, row.color)
                 alt += f"; {row.title} {number(states['percent'].iloc[-1])}"
             _finish(axes, ends, bottom=0)
-            axes.set_xlabel("training step")
+            axes.set_xlabel(STEPS)
             axes.set_title(f"% of the pixels of {shortened(name)}")
             yield Plot(task, figure, f"{alt}.", "", f"class{data.labels.names.index(name)}", {"class": name})
 
@@ -122,7 +123,7 @@ def _plots(data: ReportData, task: str, every: Sequence[Curve], caption: str = "
         figure, grid = subplots(0.55 + 1.35 * len(shown), task_title(task), len(shown), sharex=True)
         for axes, each in zip(grid, shown, strict=True):
             _curve(axes, tables[each.table], each, data.main)
-        grid[-1].set_xlabel("training step")
+        grid[-1].set_xlabel(STEPS)
         titles = "; ".join(each.title for each in shown)
         yield Plot(task, figure, f"Curves of {task_title(task)} over the steps of training: {titles}.", caption)
 
@@ -141,7 +142,7 @@ def _curve(axes: Axes, table: pd.DataFrame, curve: Curve, main: str | None) -> N
 
 def _line(axes: Axes, runs: pd.DataFrame, column: str, label: str, color: str, linestyle: str = "-") -> list[End]:
     """Mean over seeds, and a band from the lowest to the highest; the end of the line, if there is one."""
-    steps = runs.dropna(subset=column).groupby("step")[column].agg(["mean", "min", "max"])
+    steps = runs.dropna(subset=column).groupby("steps")[column].agg(["mean", "min", "max"])
     if steps.empty:
         return []
     marker = "o" if len(steps) <= FEW else None
@@ -155,7 +156,7 @@ def _mark(axes: Axes, states: pd.DataFrame, color: str) -> None:
     """Mark the states of one run."""
     for mark, (marker, size) in MARKS.items():
         where = states[states["step"] == states["step"].max()] if mark == "last" else states[states[mark]]
-        (found,) = axes.plot(where["step"], where["student"], marker, markersize=size, color=color)
+        (found,) = axes.plot(where["steps"], where["student"], marker, markersize=size, color=color)
         found.set_markerfacecolor(_face(mark, color))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dacs.files import reading
+from dacs.files import read_json, reading
 from dacs.labels import LabelSet
 from dacs.layout import RunDir
-from dacs.methods import baselines, main_method, method, ordered, possible
+from dacs.methods import START, baselines, main_method, method, ordered, possible
 from dacs.reporting.groups import Groups
 from dacs.settings import Runs
 
@@ -116,6 +116,16 @@ def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list
         methods = possible(ordered(section.methods), unlabelled=task in unlabelled)
         found += [Run(task, *name, RunDir.of(runs, task, *name)) for name in product(methods, section.seeds)]
     return found
+
+
+def steps_before(run: RunDir) -> int:
+    """Optimizer steps of the source-only weights that a run starts from; 0 where it does not, or that run is gone."""
+    adapt = read_json(run.spec)["settings"].get("adapt")
+    source = RunDir(run.path.parents[1] / START / run.path.name).spec
+    if not adapt or adapt["init"] != START or not source.exists():
+        return 0
+    train = read_json(source)["settings"]["train"]
+    return train.get("start") or train["steps"] - adapt["steps"]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dacs.labels import LabelSet
 from dacs.layout import PreparedDomain
 from dacs.methods import baselines, method
 from dacs.reporting.conflation import conflation_over_steps, conflation_tables
-from dacs.reporting.data import KEY, ReportData, Run, best_baseline, read_table
+from dacs.reporting.data import KEY, ReportData, Run, best_baseline, read_table, steps_before
 from dacs.reporting.domains import data_report_table, similarity_table, split_table
 from dacs.reporting.groups import Groups, groups_of
 from dacs.reporting.intervals import class_interval_table, interval_table
@@ -30,6 +30,7 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
     missing = missing_table(runs, prepared, labels)
     groups = {task: groups_of(task, labels, absent_in_target(missing, task)) for task in tasks}
     scores, iou = score_table(found, groups), iou_table(found)
+    before = pd.DataFrame([(*run[:3], steps_before(run.folder)) for run in runs], columns=[*KEY, "before"])
     conflation, pair = conflation_tables(runs, labels, groups)
     resampled, headlines = Resampled(found), {run.task: each.headline for run, each in found.items() if each.measured}
     tables = {
@@ -43,13 +44,13 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "class_intervals": class_interval_table(resampled, headlines, groups, labels),
         "order": order_table(resampled, headlines, groups, labels, pair),
         "missing": missing,
-        "curves": curve_table(runs),
-        "checkpoints": checkpoint_table(found),
+        "curves": from_the_start(curve_table(runs), before),
+        "checkpoints": from_the_start(checkpoint_table(found), before),
         "choice": choice_table(found),
         "calibration": evaluation_table(runs, "calibration"),
         "confident": evaluation_table(runs, "confident"),
         "conflation": conflation,
-        "conflation_steps": conflation_over_steps(runs, pair),
+        "conflation_steps": from_the_start(conflation_over_steps(runs, pair), before.drop(columns="seed")),
         "pair": pair,
         "similarity": similarity_table(prepared, {run.task: run.folder.appearance for run in runs}),
         "data": split_table(prepared, tasks),
@@ -189,6 +190,13 @@ def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
     if not logs:
         return pd.DataFrame(columns=[*KEY, "step"])
     return pd.concat(logs, names=KEY).reset_index(KEY).drop(columns="lr", errors="ignore")
+
+
+def from_the_start(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """A table by step with `steps` too: counted from the start of the weights that a run starts from."""
+    own = table.merge(before.drop_duplicates(), how="left")["before"].to_numpy()
+    table.insert(table.columns.get_loc("step") + 1, "steps", table["step"] + own)
+    return table
 
 
 def published() -> pd.DataFrame:
