@@ -1,6 +1,8 @@
 # Entry points. Each creates the environment (.venv) if it is missing; none needs it activated.
 PYTHON ?= python3
-READY := .venv/ready
+# Packages that not everyone needs, each from a lock file of its own: .venv/gpu, installed where there is a driver of
+# NVIDIA, and .venv/dev, those of the tests. `make .venv/gpu` installs them elsewhere, as on the login node of a cluster.
+READY := .venv/ready $(if $(shell command -v nvidia-smi 2> /dev/null),.venv/gpu)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # What is printed after an interruption, as the command that resumes.
@@ -26,7 +28,7 @@ page: $(READY)  ## the page with commit, changed parameters, machine and times o
 test: lint  ## lint, types, contracts, and all tests but the slow ones
 	pytest -m "not slow and not slurm and not s3"
 
-lint: $(READY)  ## of which ruff's rules S, those of bandit, look for security faults
+lint: $(READY) .venv/dev  ## of which ruff's rules S, those of bandit, look for security faults
 	ruff check .
 	ruff format --check .
 	mypy
@@ -38,9 +40,10 @@ lint: $(READY)  ## of which ruff's rules S, those of bandit, look for security f
 audit: $(READY)  ## known vulnerabilities in the versions of requirements.lock; needs the network
 	@python -c "import requests; requests.get('$(AUDIT_SERVER)', timeout=10)" 2> /dev/null \
 	|| { echo "Not audited: $(AUDIT_SERVER), which lists vulnerabilities, cannot be reached."; exit 1; }
-	uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes -r requirements.lock
+	uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes -r requirements.lock \
+	-r requirements-dev.lock -r requirements-gpu.lock
 
-torture: $(READY)  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
+torture: $(READY) .venv/dev  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
 	pytest -m "slow or faults"
 
 # The same environment with the plugins of Snakemake for clusters, in a separate folder.
@@ -59,29 +62,35 @@ clean:  ## removes everything generated, but not the environment and DVC's cache
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find dacs tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Exactly the packages of the lock file, each checked against its hash. The marker is written last, so an interrupted
+# Exactly the packages of the lock files, each checked against its hash. The marker is written last, so an interrupted
 # installation is repeated; a changed lock file replaces only what differs.
-$(READY): requirements.lock
+.venv/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	|| { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	test -f $@ || $(PYTHON) -m venv --clear .venv
 	rm -f $@
 	awk '/^[^ #]/ {wanted = /^uv==/} wanted' requirements.lock > .venv/uv.lock
 	python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
-	uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock \
+	$(if $(wildcard .venv/gpu),requirements-gpu.lock) $(if $(wildcard .venv/dev),requirements-dev.lock)
 	uv pip install --quiet --python .venv/bin/python --offline --no-deps --no-build-isolation --editable .
 	python -m dacs.reporting.dvc_page .venv/plots.html
 	-dvc config --quiet --local plots.html_template ../.venv/plots.html
 	touch $@
 
-.venv-slurm/ready: requirements.lock requirements-slurm.lock $(READY)
+.venv/gpu .venv/dev: .venv/%: requirements-%.lock .venv/ready
+	uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r $<
+	touch $@
+
+.venv-slurm/ready: requirements.lock requirements-dev.lock requirements-slurm.lock $(READY)
 	test -d .venv-slurm || uv venv --quiet --python .venv/bin/python .venv-slurm
 	rm -f $@
-	uv pip sync --quiet --python .venv-slurm/bin/python --require-hashes requirements.lock requirements-slurm.lock
+	uv pip sync --quiet --python .venv-slurm/bin/python --require-hashes \
+	requirements.lock requirements-dev.lock requirements-slurm.lock
 	uv pip install --quiet --python .venv-slurm/bin/python --offline --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv-s3/ready: requirements-s3.lock $(READY)
+.venv-s3/ready: requirements-s3.lock $(READY) .venv/dev
 	test -d .venv-s3 || uv venv --quiet --python .venv/bin/python .venv-s3
 	rm -f $@
 	uv pip sync --quiet --python .venv-s3/bin/python --require-hashes requirements-s3.lock

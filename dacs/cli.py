@@ -303,6 +303,7 @@ def verify(
 ) -> None:
     """Compare results and prepared frames with their records and with params.yaml."""
     from dacs.datasets.decode import listing
+    from dacs.training.run_cache import adopt
 
     found = [*damages(runs, reports, ready), *damages_of_tables(ready, manifests)]
     if params.exists():
@@ -316,6 +317,7 @@ def verify(
     listed = listing(f"{len(found)} results are not as they were recorded", map(str, found))
     if not remake:
         raise RunFailed(f"{listed}\nRun 'dacs verify --remake', then 'snakemake --cores all all' makes them again.")
+    adopt(runs)  # an undone edit finds them again
     set_aside(found)
     print(f"{listed}\nThey are kept in {ASIDE}; 'snakemake --cores all all' makes them again.")
 

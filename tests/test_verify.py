@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import tiny
+from pipeline import ROOT
 
 from dacs.cli import main
 from dacs.errors import RunFailed
 from dacs.layout import RunDir
 from dacs.training.run import Run
 from dacs.training.run_cache import STORE, make_run, spec_of
-from dacs.verify import ASIDE, damages, damages_of, set_aside, write_record
+from dacs.verify import ASIDE, Damage, damages, damages_of, set_aside, write_record
 
 READY, RUNS, REPORTS = Path("ready"), Path("runs"), Path("reports")
 
@@ -66,6 +67,21 @@ def test_a_damaged_file_of_a_run_is_named_and_made_again_from_the_cache(name: st
     assert not out.spec.exists()
     if how != "missing":
         assert (ASIDE / out.path / name).exists()
+    make_run(out, run)
+    assert tiny.contents(out.path) == whole
+
+
+def test_a_sound_run_that_is_set_aside_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came with `dvc pull`, so the cache has never held it, and is not what is asked for."""
+    out, run = made()
+    whole = tiny.contents(out.path)
+    shutil.rmtree(STORE)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    other = Damage(out.spec, "made with other settings", out.spec)
+    monkeypatch.setattr("dacs.stale.stale", lambda *asked: iter([other]))
+    assert main(["verify", "--ready", str(READY), "--remake"]) == 0
+    assert not out.spec.exists()
+    monkeypatch.setattr("dacs.training.loop.train_run", lambda *given: pytest.fail("trained"))
     make_run(out, run)
     assert tiny.contents(out.path) == whole
 

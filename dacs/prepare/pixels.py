@@ -27,7 +27,7 @@ def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
 def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Image.Image:
     """RGB at another size (height, width).
 
-    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch: the same by torch, a value in 200
+    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch: the same by torch, a value in 240
     1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
     """
     if image.shape[:2] == tuple(size):
@@ -40,7 +40,7 @@ def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Imag
 
 
 def _bicubic_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic in a fifth of Pillow's time: torch's weights have 16 bits, on processors with AVX2."""
+    """Antialiased bicubic in a third of Pillow's time or less: torch's weights have 16 bits, where there is AVX2."""
     import torch  # here, since it takes seconds
 
     batch = torch.from_numpy(np.require(image, requirements="W"))[None].permute(0, 3, 1, 2)  # channels last

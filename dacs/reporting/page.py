@@ -73,18 +73,6 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, 
 
     It also shows the digest of a requirements.lock beside `reports`, if there is one, and the provenance `made`.
     """
-    figures = read_json(reports / "figures/index.json")
-    tables = {name: read_table(reports / f"tables/{name}.csv") for name in (*TABLES, "data", "data_report")}
-    listed = list_runs(runs, job.runs, job.unlabelled)
-    specs = {run.folder.path.relative_to(runs).as_posix(): read_json(run.folder.spec) for run in listed}
-    methods = ordered({run.method for run in listed})
-    described = [f"{job.runs.tasks[0]}/{name}/seed{job.runs.seeds[0]}" for name in _described(methods)]
-    settings = {name: section for run in described for name, section in specs[run]["settings"].items() if section}
-    flat = {f"{section}.{name}": settings[section][name] for section in settings for name in settings[section]}
-    labels = label_set(job.labels)
-    tasks = [task_rows(task, tables, labels) for task in job.runs.tasks]
-    pairs = list(dict.fromkeys(task["pair"] for task in tasks if task["pair"]))
-    steps = _steps({run.method: specs[run.folder.path.relative_to(runs).as_posix()]["settings"] for run in listed})
     lock = reports.parent / "requirements.lock"
     page = (
         _environment(reports)
@@ -96,35 +84,61 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, 
             style=_beside("page.css"),
             script=_beside("page.js"),
             colors=names.page_colors(),
-            sections=_sections(figures, tasks, pairs),
             known=SECTIONS,
-            figures=figures,
-            tasks=tasks,
-            protocols=_protocols(tasks),
-            methods={name: method(name) for name in methods},
-            main=main_method(methods),
             parts=METHODS,
-            steps=steps,
-            equal_steps=len({*steps.values()}) == 1 < len(steps),
-            splits=tables["data"].to_dict("records"),
-            data_reports=data_report_rows(tables["data_report"]),
-            classes=labels.classes,
-            many=len(labels.classes) > groups.MANY,
-            street=labels is CITYSCAPES,
-            pairs=pairs,
             marks=marks,
             error_colors=(ERROR, IGNORED),
             rules=RULES,
-            key_settings={title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
-            continued=adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == START else None,
-            settings=yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True, width=100),
-            settings_of=" and ".join(described),
-            runs=specs,
             lock=digest(lock) if lock.exists() else None,
             provenance=made,
+            **_settings(job, runs),  # first, since it says which run is missing
+            **_results(job, reports),
         )
     )
     write_text(out, page)
+
+
+def _settings(job: ReportJob, runs: Path) -> dict[str, Any]:
+    """What the page shows of the methods and of the settings that their runs were made with."""
+    listed = list_runs(runs, job.runs, job.unlabelled)
+    specs = {run.folder.path.relative_to(runs).as_posix(): read_json(run.folder.spec) for run in listed}
+    methods = ordered({run.method for run in listed})
+    described = [f"{job.runs.tasks[0]}/{name}/seed{job.runs.seeds[0]}" for name in _described(methods)]
+    settings = {name: section for run in described for name, section in specs[run]["settings"].items() if section}
+    flat = {f"{section}.{name}": settings[section][name] for section in settings for name in settings[section]}
+    steps = _steps({run.method: specs[run.folder.path.relative_to(runs).as_posix()]["settings"] for run in listed})
+    return {
+        "methods": {name: method(name) for name in methods},
+        "main": main_method(methods),
+        "steps": steps,
+        "equal_steps": len({*steps.values()}) == 1 < len(steps),
+        "key_settings": {title: flat[path] for path, title in KEY_SETTINGS.items() if flat.get(path)},
+        "continued": adapt["steps"] if (adapt := settings.get("adapt", {})).get("init") == START else None,
+        "settings": yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True, width=100),
+        "settings_of": " and ".join(described),
+        "runs": specs,
+    }
+
+
+def _results(job: ReportJob, reports: Path) -> dict[str, Any]:
+    """What the page shows of figures and tables, and the classes that they are of."""
+    figures = read_json(reports / "figures/index.json")
+    tables = {name: read_table(reports / f"tables/{name}.csv") for name in (*TABLES, "data", "data_report")}
+    labels = label_set(job.labels)
+    tasks = [task_rows(task, tables, labels) for task in job.runs.tasks]
+    pairs = list(dict.fromkeys(task["pair"] for task in tasks if task["pair"]))
+    return {
+        "sections": _sections(figures, tasks, pairs),
+        "figures": figures,
+        "tasks": tasks,
+        "protocols": _protocols(tasks),
+        "splits": tables["data"].to_dict("records"),
+        "data_reports": data_report_rows(tables["data_report"]),
+        "classes": labels.classes,
+        "many": len(labels.classes) > groups.MANY,
+        "street": labels is CITYSCAPES,
+        "pairs": pairs,
+    }
 
 
 def _environment(reports: Path) -> Environment:

@@ -13,7 +13,7 @@ from dacs.methods import main_method
 from dacs.reporting.claim import claim, closed
 from dacs.reporting.conflation import reference_method
 from dacs.reporting.data import best_baseline, pair_of
-from dacs.reporting.groups import Group, groups_of, listed
+from dacs.reporting.groups import Group, Groups, groups_of, listed
 from dacs.reporting.intervals import indistinct, interval
 from dacs.reporting.measured import Protocol
 from dacs.reporting.names import domain_title, method_title, number, source_of, target_of, task_title
@@ -32,14 +32,7 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
     groups = groups_of(task, labels, absent_in_target(tables["missing"], task))
     missing = of_task["missing"].groupby("where")["class"].agg(list).to_dict()
     whole_street = labels is CITYSCAPES and "target" not in missing  # that published means are over
-    size = main_rows(of_task["scores"])["labels"].iloc[0]
-    papers = published_results(task) if whole_street else []
-    whole = [row for row in papers if {*groups.shown} <= {*row["cells"]}]
-    scores, intervals = method_rows(of_task["summary"]), main_rows(of_task["intervals"])
-    baseline, main = best_baseline(scores["headline"]), main_method(scores.index)
-    best = indistinct(intervals, "miou")
-    measured, target = not pd.isna(size), DATASETS.get(target_of(task))
-    merged = target.merged(labels) if target else {}
+    scores = method_rows(of_task["summary"])
     return {
         "title": task_title(task),
         "source": source_of(task),
@@ -47,11 +40,44 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
         "groups": groups.every,
         "headline": groups.headline,
         "notes": [] if whole_street else [note(group, groups.every[0]) for group in groups.every[1:]],
+        "classes": [each for each in labels.classes if each.name in groups.shown],
+        "totals": [groups.headline] if labels is CITYSCAPES else groups.every,
+        **_missing_classes(task, missing, groups, labels),
+        **_scores(task, of_task, scores, groups),
+        **_papers(published_results(task) if whole_street else [], scores, groups),
+        "order": order_rows(of_task["order"]),
+        "checkpoints": choice_rows(of_task["choice"]),
+        "iou": by_method(of_task["iou"]),
+        "class_best": {
+            str(name): indistinct(rows, "iou") for name, rows in of_task["class_intervals"].groupby("class", sort=False)
+        },
+        "pair": pair_of(tables["pair"], task),
+        "reference": reference_method(list(scores.index)),
+        "compared": [*scores.index],
+        "taken_for": taken_for(of_task["conflation"], scores.index),
+        "collapsed": main_rows(of_task["summary"]).set_index("method")["collapsed"].dropna(),
+    }
+
+
+def _missing_classes(task: str, missing: dict[Any, list[str]], groups: Groups, labels: LabelSet) -> dict[str, Any]:
+    """The classes that target, source, frames or groups do not have, and those that the target merges."""
+    target = DATASETS.get(target_of(task))
+    merged = target.merged(labels) if target else {}
+    return {
         "absent": [name for name in missing.get("target", []) if name not in merged],
         "merged": merged,
         "without_pixels": missing.get("frames", []),
         "untaught": [name for name in missing.get("source", []) if name in groups.shown],
         "not_of_source": [name for name in groups.every[0].classes if name not in groups.shown],
+    }
+
+
+def _scores(task: str, of_task: dict[str, pd.DataFrame], scores: pd.DataFrame, groups: Groups) -> dict[str, Any]:
+    """The scores by method with their intervals, the best of them, and the main result; all protocols."""
+    size = main_rows(of_task["scores"])["labels"].iloc[0]
+    measured, intervals = not pd.isna(size), main_rows(of_task["intervals"])
+    baseline, main, best = best_baseline(scores["headline"]), main_method(scores.index), indistinct(intervals, "miou")
+    return {
         "labels": pixels_of(size),
         "scores": scores.to_dict("index"),
         "main": main,
@@ -69,24 +95,18 @@ def task_rows(task: str, tables: dict[str, pd.DataFrame], labels: LabelSet) -> d
         },
         "claim": claim(task, groups.headline, scores, intervals if measured else None),
         "protocols": protocol_rows(of_task) if measured else [],
-        "order": order_rows(of_task["order"]),
-        "checkpoints": choice_rows(of_task["choice"]),
+    }
+
+
+def _papers(papers: list[dict[str, Any]], scores: pd.DataFrame, groups: Groups) -> dict[str, Any]:
+    """The published results, those with all classes, and those of the methods that are measured here."""
+    whole = [row for row in papers if {*groups.shown} <= {*row["cells"]}]
+    return {
         "papers": papers,
         "published": first_of_each(papers),  # by method
         "papers_by_class": whole,
         "sets": [each for each in ("19", "16", "13") if any(f"mIoU{each}" in row["cells"] for row in papers)],
         "beside": [row for name, row in first_of_each(whole).items() if name in (*scores.index, "source", "dacs")],
-        "classes": [each for each in labels.classes if each.name in groups.shown],
-        "totals": [groups.headline] if labels is CITYSCAPES else groups.every,
-        "iou": by_method(of_task["iou"]),
-        "class_best": {
-            str(name): indistinct(rows, "iou") for name, rows in of_task["class_intervals"].groupby("class", sort=False)
-        },
-        "pair": pair_of(tables["pair"], task),
-        "reference": reference_method(list(scores.index)),
-        "compared": [*scores.index],
-        "taken_for": taken_for(of_task["conflation"], scores.index),
-        "collapsed": main_rows(of_task["summary"]).set_index("method")["collapsed"].dropna(),
     }
 
 

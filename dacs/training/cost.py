@@ -11,6 +11,7 @@ again in the backward pass.
 """
 
 import copy
+import logging
 import math
 import weakref
 from collections.abc import Callable, Iterable
@@ -24,7 +25,6 @@ from torch import Generator, Tensor, UntypedStorage, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from dacs.jobs import run_settings
 from dacs.layout import PreparedSplit
@@ -236,7 +236,15 @@ def _convolution_backward(grad: Tensor, images: Tensor, weight: Tensor, *options
     return 2 * len(images) * positions * weight.numel() * (of_images + of_weight)
 
 
-FORMULAS: dict[Any, Callable[..., int]] = {**flop_registry, torch.ops.aten.convolution_backward: _convolution_backward}
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """The operations of each function of torch, by its own formulas but for one."""
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it warns where there is no triton
+    from torch.utils.flop_counter import flop_registry
+
+    return {**flop_registry, torch.ops.aten.convolution_backward: _convolution_backward}
+
+
+FORMULAS = _formulas()
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from dacs.errors import BadRequest
+from dacs.errors import BadRequest, RunFailed
 from dacs.layout import PreparedSplit, RunDir
+from dacs.machine import has_gpu
 from dacs.methods import Method, method
 from dacs.settings import RunSettings
 
@@ -43,6 +45,16 @@ def check_processes(settings: RunSettings, started: int) -> None:
         raise BadRequest(
             f"{started} processes were started, but the result depends on their number here, and loop.processes is"
             f" {expected}.\nStart that many; or set loop.sync_bn to true and adapt.lambda_scope to image or batch."
+        )
+
+
+def check_compiler(run: Run) -> None:
+    """Raise RunFailed where networks would be compiled for a GPU without triton."""
+    loop = run.settings.loop
+    if run.row.terms and loop.compile and loop.device != "cpu" and has_gpu() and not find_spec("triton"):
+        raise RunFailed(
+            "loop.compile is true, but triton, which compiles for a GPU, is not installed.\n"
+            "Install it with 'make .venv/gpu', or set loop.compile to false in params.yaml."
         )
 
 

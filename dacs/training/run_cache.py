@@ -30,7 +30,7 @@ from dacs.models.weights import weights_file, weights_on_disk
 from dacs.networks import NETWORKS
 from dacs.provenance import canonical, code_digest, short_digest
 from dacs.settings import Model, RunSettings
-from dacs.training.run import Run, check_processes, processes_here
+from dacs.training.run import Run, check_compiler, check_processes, processes_here
 from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
 
 # Experiments that DVC runs in folders of their own share the cache of their project, which it names.
@@ -80,6 +80,7 @@ def _make(out: RunDir, run: Run, announce: Callable[[str | None], object]) -> No
             announce(None)
         else:
             _check_data(run)
+            check_compiler(run)
             announce(key)
             with _loader_errors(), _memory_errors(run):
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
