@@ -118,14 +118,14 @@ def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list
     return found
 
 
-def steps_before(run: RunDir) -> int:
-    """Optimizer steps of the source-only weights that a run starts from; 0 where it does not, or that run is gone."""
+def steps_before(run: RunDir) -> int | None:
+    """Optimizer steps of the source-only weights that a run starts from, 0 of others; None where that run is gone."""
     adapt = read_json(run.spec)["settings"].get("adapt")
-    source = RunDir(run.path.parents[1] / START / run.path.name).spec
-    if not adapt or adapt["init"] != START or not source.exists():
+    if not adapt or adapt["init"] != START:
         return 0
-    train = read_json(source)["settings"]["train"]
-    return train.get("start") or train["steps"] - adapt["steps"]
+    source = RunDir(run.path.parents[1] / START / run.path.name).spec
+    train = read_json(source)["settings"]["train"] if source.exists() else None
+    return train and (train.get("start") or train["steps"] - adapt["steps"])
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from dacs.files import digest, read_json, write_text
 from dacs.labels import CITYSCAPES
 from dacs.methods import METHODS, START, main_method, method, ordered
 from dacs.reporting import groups, names
-from dacs.reporting.data import list_runs, read_table
+from dacs.reporting.data import Run, list_runs, read_table, steps_before
 from dacs.reporting.measured import CHECKPOINTS, NETWORKS, SIZES, Protocol
 from dacs.reporting.pictures import ERROR, IGNORED, marks
 from dacs.reporting.rows import TABLES, data_report_rows, task_rows
@@ -106,7 +106,7 @@ def _settings(job: ReportJob, runs: Path) -> dict[str, Any]:
     described = [f"{job.runs.tasks[0]}/{name}/seed{job.runs.seeds[0]}" for name in _described(methods)]
     settings = {name: section for run in described for name, section in specs[run]["settings"].items() if section}
     flat = {f"{section}.{name}": settings[section][name] for section in settings for name in settings[section]}
-    steps = _steps({run.method: specs[run.folder.path.relative_to(runs).as_posix()]["settings"] for run in listed})
+    steps = _steps(listed)
     return {
         "methods": {name: method(name) for name in methods},
         "main": main_method(methods),
@@ -194,17 +194,14 @@ def _blocks(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [list(block) for _, block in groupby(tiles, key=lambda entry: entry["heading"])]
 
 
-def _steps(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _steps(listed: Sequence[Run]) -> dict[str, int]:
     """Optimizer steps of each method that trains, with those of the weights that it starts from, where known."""
-    total, source = {}, settings.get(START, {}).get("train")
-    for name, sections in settings.items():
-        train, adapt = sections.get("train"), sections.get("adapt")
-        if train:
-            total[name] = train["steps"]
-        elif adapt and adapt["init"] != START:
-            total[name] = adapt["steps"]
-        elif adapt and source:
-            total[name] = (source.get("start") or source["steps"] - adapt["steps"]) + adapt["steps"]
+    total = {}
+    for run in listed:
+        settings, before = read_json(run.folder.spec)["settings"], steps_before(run.folder)
+        own = settings.get("train") or settings.get("adapt")
+        if own and before is not None:
+            total[run.method] = own["steps"] + before
     return total
 
 

@@ -30,7 +30,7 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
     missing = missing_table(runs, prepared, labels)
     groups = {task: groups_of(task, labels, absent_in_target(missing, task)) for task in tasks}
     scores, iou = score_table(found, groups), iou_table(found)
-    before = pd.DataFrame([(*run[:3], steps_before(run.folder)) for run in runs], columns=[*KEY, "before"])
+    before = pd.DataFrame([(*run[:3], steps_before(run.folder) or 0) for run in runs], columns=[*KEY, "before"])
     conflation, pair = conflation_tables(runs, labels, groups)
     resampled, headlines = Resampled(found), {run.task: each.headline for run, each in found.items() if each.measured}
     tables = {
@@ -195,7 +195,7 @@ def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
 def from_the_start(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """A table by step with `steps` too: counted from the start of the weights that a run starts from."""
     own = table.merge(before.drop_duplicates(), how="left")["before"].to_numpy()
-    table.insert(table.columns.get_loc("step") + 1, "steps", table["step"] + own)
+    table.insert([*table].index("step") + 1, "steps", table["step"] + own)
     return table
 
 
