@@ -25,8 +25,8 @@ page: $(READY)  ## the page with commit, changed parameters, machine and times o
 	snakemake --cores 1 --forcerun page -- page
 	@echo "Done: $(CURDIR)/reports/page.html"
 
-test: lint  ## lint, types, contracts, and all tests but the slow ones
-	pytest -m "not slow and not slurm and not s3"
+test: lint  ## lint, types, contracts, and all tests but the slow ones, one module a core
+	pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow and not slurm and not s3"
 
 lint: $(READY) .venv/dev  ## of which ruff's rules S, those of bandit, look for security faults
 	ruff check .
