@@ -3,7 +3,7 @@
 Counts add over images, shards and machines; scores do not.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,16 @@ def confusions(confusion: np.ndarray, labels: LabelSet) -> Iterator[tuple[str, s
 def mean_iou(confusion: np.ndarray) -> float:
     """mIoU over the classes that the ground truth has, in percent; NaN where it has none."""
     return 100 * _mean(iou(confusion))
+
+
+def extremes(values: Sequence[float]) -> list[int]:
+    """The places of the lowest and the highest value, the first of equal ones; NaN is neither.
+
+    >>> extremes([float("nan"), 3, 5, 3])
+    [1, 2]
+    """
+    known = [place for place, value in enumerate(values) if not np.isnan(value)]
+    return [min(known, key=values.__getitem__), max(known, key=values.__getitem__)] if known else []
 
 
 def _mean(values: np.ndarray) -> float:
