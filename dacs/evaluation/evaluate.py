@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.calibration import PseudoLabels
 from dacs.evaluation.confusion import extremes
+from dacs.evaluation.likeliest import top
 from dacs.evaluation.passes import batches, forward
 from dacs.evaluation.protocols import Counts, Measured, OfFrame, See, recalibrated
 from dacs.evaluation.record import NETWORKS, Scoring, State, write
 from dacs.evaluation.selection import choice, criteria_of
 from dacs.evaluation.spec import Schedule, labels_of, model_of, schedule_of
-from dacs.evaluation.tiles import top
 from dacs.files import write_bytes
 from dacs.labels import LabelSet
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
