@@ -1,5 +1,6 @@
 # Entry points. Each creates the environment (.venv) if it is missing; none needs it activated.
 PYTHON ?= python3
+NUMBERS ?= gta5-\w+\.dacs\.miou
 # Packages that not everyone needs, each from a lock file of its own: .venv/gpu, installed where there is a driver of
 # NVIDIA, and .venv/dev, those of the tests. `make .venv/gpu` installs them elsewhere, as on the login node of a cluster.
 READY := .venv/ready $(if $(shell command -v nvidia-smi 2> /dev/null),.venv/gpu)
@@ -54,8 +55,9 @@ test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node, which nee
 test-s3: .venv-s3/ready  ## push and pull by a server of S3 that the test starts
 	PATH=$(CURDIR)/.venv-s3/bin:$$PATH pytest -m s3 tests/test_s3.py
 
-experiments: $(READY)  ## the main numbers of all experiments, in 100 columns
-	dvc exp show --only-changed --drop 'Created|.*(std|teacher|gain)$$'
+# Without the hashes of dependencies and other numbers, for which DVC would leave out the parameters.
+experiments: $(READY)  ## a number (NUMBERS, a pattern) and the changed parameters of all experiments, in 100 columns
+	dvc exp show --only-changed --drop 'Created|(?!$(NUMBERS))[^.]+-[^.]+\.|Snakefile|requirements|(dacs|runs)$$|.+/'
 
 clean:  ## removes everything generated, but not the environment and DVC's cache
 	rm -rf data runs logs reports/figures reports/*.html .snakemake .cache

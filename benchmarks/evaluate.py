@@ -1,6 +1,7 @@
 """What evaluation costs beyond the forward passes: whole passes over frames, and ways of counting.
 
     python benchmarks/evaluate.py [--scale smoke|demo|paper] [--frames N] [--times N] [--device auto|cpu|cuda]
+                                  [--weights RUN/weights.safetensors] [--index data/ready/cityscapes/val]
 
 A pass reads frames and labels, computes logits, takes the likeliest class of each pixel and counts. It is compared with
 the forward pass of the same batches alone, whose images are on the device already. All ways take turns; medians, of
@@ -21,6 +22,7 @@ from step import params_at
 from torch import Tensor
 
 from dacs.evaluation.confusion import count
+from dacs.evaluation.evaluate import load
 from dacs.evaluation.passes import batches, forward
 from dacs.evaluation.protocols import Measured, count_by_torch
 from dacs.labels import CITYSCAPES, IGNORE
@@ -29,6 +31,7 @@ from dacs.loading.split import Split
 from dacs.models.build import build
 from dacs.models.device import device_for
 from dacs.models.published import NONE
+from dacs.models.segmenter import Segmenter
 from dacs.prepare.pixels import ENCODE, png_of_label
 
 CLASSES = len(CITYSCAPES.classes)
@@ -56,9 +59,9 @@ def labels(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return np.asarray(Image.fromarray(patches).resize(size[::-1], Image.Resampling.NEAREST))
 
 
-def write_frames(folder: Path, number: int, size: tuple[int, int], images: str, *, full: bool) -> Split:
-    """Frames of large shapes, and labels at their size and, if asked for, at twice this, as `dacs remap` keeps them."""
-    rng, columns, rows = np.random.default_rng(0), ["image", "label", *(["full"] if full else [])], []
+def write_frames(folder: Path, number: int, size: tuple[int, int], images: str) -> None:
+    """Write frames of large shapes, and labels at their size and at twice this, as `dacs remap` keeps them."""
+    rng, columns, rows = np.random.default_rng(0), ["image", "label", "full"], []
     for each in range(number):
         small = Image.fromarray(rng.integers(0, 256, (9, 16, 3), dtype=np.uint8))
         contents = {
@@ -72,29 +75,29 @@ def write_frames(folder: Path, number: int, size: tuple[int, int], images: str, 
             (folder / file).write_bytes(contents[kind])
         rows.append(",".join(files.values()))
     (folder / "index.csv").write_text("\n".join([",".join(columns), *rows]) + "\n")
-    return Split(PreparedSplit(folder))
 
 
-def passes(scale: str, number: int, times: int, device: torch.device) -> None:
+def frames_of(folder: Path, number: int, *, full: bool) -> Split:
+    """The first frames of a prepared split, without their labels at full size unless they are asked for."""
+    split = Split(PreparedSplit(folder))
+    split.paths = {kind: paths[:number] for kind, paths in split.paths.items() if full or kind != "full"}
+    return split
+
+
+def passes(network: Segmenter, folder: Path, batch: int, given: argparse.Namespace, device: torch.device) -> None:
     """Print what passes over labels at the prepared size, and at both sizes, take beside the forward passes."""
-    at = params_at(scale)
-    size, batch = at.remap.sizes["cityscapes"], at.evaluate.batch
-    network = build(at.model.model_copy(update={"weights": NONE})).to(device).eval()
-    with tempfile.TemporaryDirectory() as name:
-        ways: dict[str, Callable[[], object]] = {}
-        for sizes in ("prepared", "full and prepared"):
-            full = sizes != "prepared"
-            split = write_frames(Path(name) / sizes, number, size, at.remap.images, full=full)
-            measured = Measured(split, CITYSCAPES, {}, device)
-            ways[sizes] = lambda measured=measured: measured.count({"student": network}, batch)
-        given = [images for _, images in batches(split, range(number), batch, device)]
-        ways["forward alone"] = lambda: [forward(network, images) for images in given]
-        taken = measure(ways, times, device)
+    ways: dict[str, Callable[[], object]] = {}
+    for sizes in ("prepared", "full and prepared"):
+        split = frames_of(folder, given.frames, full=sizes != "prepared")
+        measured = Measured(split, CITYSCAPES, {}, device)
+        ways[sizes] = lambda measured=measured: measured.count({"student": network}, batch)
+    images = [images for _, images in batches(split, range(len(split)), batch, device)]
+    ways["forward alone"] = lambda: [forward(network, each) for each in images]
+    taken = {way: ms / len(split) for way, ms in measure(ways, given.times, device).items()}
     alone = taken.pop("forward alone")
-    frames = f"{at.model.network}, {size[0]}x{size[1]}, {device.type}"
-    print(f"{frames}: forward alone {alone / number:.2f} ms a frame")
+    print(f"{len(split)} frames, {split.size[0]}x{split.size[1]}, {device.type}: forward alone {alone:.2f} ms a frame")
     for way, ms in taken.items():
-        print(f"  labels {way}: {ms / number:.2f} ms, {ms / alone:.3f} of the forward pass", flush=True)
+        print(f"  labels {way}: {ms:.2f} ms, {ms / alone:.3f} of the forward pass", flush=True)
 
 
 def by_mask(truth: Tensor, given: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ def by_mask(truth: Tensor, given: Tensor) -> Tensor:
 def counting(size: tuple[int, int], times: int, device: torch.device) -> None:
     """Print what counting the pixels of one frame takes, by numpy and by torch."""
     rng = np.random.default_rng(0)
-    truth, given = labels(size, rng), rng.integers(0, CLASSES, size, dtype=np.uint8)
+    truth, given = labels(size, rng), labels(size, rng) % CLASSES  # in patches, as predictions are
     of_torch = [torch.from_numpy(each).to(device) for each in (truth.copy(), given)]
     ways: dict[str, Callable[[], object]] = {
         "numpy": lambda: count(truth, given, CLASSES),
@@ -122,13 +125,20 @@ def counting(size: tuple[int, int], times: int, device: torch.device) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="demo", choices=("smoke", "demo", "paper"))
+    parser.add_argument("--weights", type=Path, help="weights of a finished run; default: random ones")
+    parser.add_argument("--index", type=Path, help="a prepared split with labels; default: frames of random shapes")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--times", type=int, default=7)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     device = device_for(given.device)
-    passes(given.scale, given.frames, given.times, device)
+    at = params_at(given.scale)
+    network = load(given.weights) if given.weights else build(at.model.model_copy(update={"weights": NONE}))
+    with tempfile.TemporaryDirectory() as name:
+        if given.index is None:
+            write_frames(Path(name), given.frames, at.remap.sizes["cityscapes"], at.remap.images)
+        passes(network.to(device).eval(), given.index or Path(name), at.evaluate.batch, given, device)
     for size in ((512, 1024), (1024, 2048)):
         counting(size, given.times, device)
 

@@ -28,6 +28,14 @@ def test_counts_are_of_pairs_of_labelled_pixels(kind: type) -> None:
     assert np.array_equal(count(labels, predicted.astype(kind)), expected)
 
 
+@pytest.mark.parametrize(("pixels", "stretch"), [(0, 1), (1, 1), (12, 12), (12, 5), (12, 1)])
+def test_counts_do_not_depend_on_how_long_stretches_of_equal_pixels_are(pixels: int, stretch: int) -> None:
+    classes = (np.arange(pixels) // stretch % 3).astype(np.uint8)
+    found = count(classes, classes)
+    assert np.diag(found)[:3].tolist() == [(classes == train_id).sum() for train_id in range(3)]
+    assert (found.dtype, found.sum()) == (np.int64, pixels)
+
+
 def test_counts_of_two_parts_add_up_to_the_counts_of_the_whole() -> None:
     one, other = images(1), images(2)
     both = [np.concatenate(parts) for parts in zip(one, other, strict=True)]

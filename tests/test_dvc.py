@@ -9,6 +9,7 @@ from typing import Any
 import fake_runs
 import pytest
 import yaml
+from dvc.utils.flatten import flatten
 from pipeline import ROOT, Pipeline
 
 from dacs.methods import METHODS
@@ -73,21 +74,38 @@ def test_metrics_of_every_method_fit_a_terminal(clone: Pipeline) -> None:
     assert max(map(len, lines)) <= COLUMNS
 
 
+def left_out() -> str:
+    """The pattern of the columns that `make experiments` leaves out, as the documentation shows it."""
+    (pattern,) = re.findall(r"`dvc exp show --only-changed --drop '([^']*)'`", (ROOT / "docs/workflow.md").read_text())
+    return pattern
+
+
 def test_experiments_fit_a_terminal_as_the_documentation_shows_them(
     recorded: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (options,) = re.findall(r"`dvc exp show (--only-changed --drop '[^']*')`", (ROOT / "docs/workflow.md").read_text())
     copy = recorded.copy(tmp_path / "copy")
-    copy.edit("params.yaml", "threshold: 0.968", "threshold: 0.9")
+    copy.edit("params.yaml", "threshold: 0.968  # a pixel", "threshold: 0.9  # a pixel")
+    copy.edit("params.yaml", "warmup: 50", "warmup: 60")
     (copy.folder / "made/metrics.json").write_text(json.dumps(numbers(1.25)))
-    copy.run("dvc", "exp", "run", "--quiet", "--name", "lower")
+    copy.run("dvc", "exp", "run", "--quiet", "--name", "lower-rate")
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    only, drop, pattern = options.replace("'", "").split(" ", 2)
-    shown = copy.run("dvc", "exp", "show", "--no-pager", only, drop, pattern, "--drop", "made$")
+    shown = copy.run("dvc", "exp", "show", "--no-pager", "--only-changed", "--drop", f"{left_out()}|made$")
     assert max(map(len, shown.splitlines())) <= COLUMNS
     header = next(line for line in shown.splitlines() if "Experiment" in line)
-    assert header.split()[1:3] == ["gta5-cityscapes.dacs.miou", "synthia-cityscapes.dacs.miou"]
-    assert re.search(r"\[lower\] +41\.25 +41\.25", shown)
+    assert header.split()[1:4] == ["gta5-cityscapes.dacs.miou", "loop.warmup", "adapt.threshold"]
+    assert re.search(r"\[lower-rate\] +41\.25 +60 +0\.9", shown)
+
+
+def test_of_the_columns_of_experiments_one_number_and_all_parameters_are_shown() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    dependencies = {name for stage in stages for name in stage["deps"]}
+    metrics = flatten(json.loads((ROOT / "reports/metrics.json").read_text()))
+    parameters = flatten(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    shown = [name for name in (*dependencies, *metrics, *parameters) if not re.match(left_out(), name)]
+    assert len(dependencies) == 8
+    assert shown == ["gta5-cityscapes.dacs.miou", *parameters]
+    command = (ROOT / "Makefile").read_text().replace("$(NUMBERS)", r"gta5-\w+\.dacs\.miou").replace("$$", "$")
+    assert f"dvc exp show --only-changed --drop '{left_out()}'\n" in command
 
 
 def test_an_experiment_changes_the_values_of_params_that_it_sets_and_no_other_line(clone: Pipeline) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from dacs.cli import main
 from dacs.errors import BadRequest, RunFailed
-from dacs.evaluation import tiles
+from dacs.evaluation import likeliest, tiles
 from dacs.evaluation.confusion import count
 from dacs.evaluation.evaluate import evaluate_run
 from dacs.evaluation.results import Form, Picture, find, write
@@ -137,12 +137,13 @@ class Pointwise(Segmenter):
 def test_logits_are_enlarged_as_a_whole_whatever_fits_into_memory(
     limit: int, together: int, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(tiles, "ENLARGED", together)
+    monkeypatch.setattr(likeliest, "ENLARGED", together)
     images = [tiny.photo(np.random.default_rng(seed), (700, 900)) for seed in (0, 1)]
     found = tiles.predict(Pointwise(), images, limit, (90, 130), confidence=True)
     logits = Pointwise()(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255)
     likely = F.interpolate(logits, size=(90, 130), mode="bilinear", align_corners=True).softmax(1).max(1)
     assert (found.ids == likely.indices.numpy()).mean() > 0.9999  # a tie may be rounded either way
+    assert (tiles.predict(Pointwise(), images, limit, (90, 130)).ids == found.ids).mean() > 0.9999
     assert found.confidence is not None
     assert np.abs(found.confidence - 255 * likely.values.numpy()).max() < 0.51
 

@@ -3,7 +3,7 @@
 Counts add over images, shards and machines; scores do not.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ def count(labels: np.ndarray, predictions: np.ndarray, classes: int = len(CITYSC
 
     Both arguments hold train ids and have the same shape; pixels whose label is 255 are ignored.
     """
-    pairs = classes * labels.astype(np.uint16) + predictions  # those of ignored pixels lie beyond the matrix
-    return np.bincount(pairs.ravel(), minlength=classes**2)[: classes**2].reshape(classes, classes)
+    pairs = (classes * labels.astype(np.uint16) + predictions).ravel()  # those of ignored pixels lie beyond the matrix
+    ends = np.flatnonzero(np.append(pairs[1:] != pairs[:-1], True))[: pairs.size]  # of stretches of equal pairs: few
+    pixels = np.bincount(pairs[ends], np.diff(ends, prepend=-1), classes**2)[: classes**2]
+    return pixels.astype(np.int64).reshape(classes, classes)
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
@@ -81,6 +83,16 @@ def confusions(confusion: np.ndarray, labels: LabelSet) -> Iterator[tuple[str, s
 def mean_iou(confusion: np.ndarray) -> float:
     """mIoU over the classes that the ground truth has, in percent; NaN where it has none."""
     return 100 * _mean(iou(confusion))
+
+
+def extremes(values: Sequence[float]) -> list[int]:
+    """The places of the lowest and the highest value, the first of equal ones; NaN is neither.
+
+    >>> extremes([float("nan"), 3, 5, 3])
+    [1, 2]
+    """
+    known = [place for place, value in enumerate(values) if not np.isnan(value)]
+    return [min(known, key=values.__getitem__), max(known, key=values.__getitem__)] if known else []
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,9 +1,8 @@
 """The networks of a run on the target: counts and scores by protocol, pseudo-labels, and the choice of a checkpoint."""
 
 import copy
-import math
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +13,13 @@ from safetensors.torch import load_file
 
 from dacs.errors import BadRequest, RunFailed
 from dacs.evaluation.calibration import PseudoLabels
+from dacs.evaluation.confusion import extremes
+from dacs.evaluation.likeliest import top
 from dacs.evaluation.passes import batches, forward
 from dacs.evaluation.protocols import Counts, Measured, OfFrame, See, recalibrated
 from dacs.evaluation.record import NETWORKS, Scoring, State, write
 from dacs.evaluation.selection import choice, criteria_of
 from dacs.evaluation.spec import Schedule, labels_of, model_of, schedule_of
-from dacs.evaluation.tiles import top
 from dacs.files import write_bytes
 from dacs.labels import LabelSet
 from dacs.layout import EvaluationDir, PreparedSplit, RunDir
@@ -149,12 +149,6 @@ class Evaluation:
                 ids = self.frames.predicted(student, logits, data.size).cpu().numpy()
                 pictures[data.names[number]] = png_of_label(ids, self.labels)
         return pictures
-
-
-def extremes(values: Sequence[float]) -> list[int]:
-    """The places of the lowest and the highest value, the first of equal ones; NaN is neither."""
-    known = [place for place, value in enumerate(values) if not math.isnan(value)]
-    return [min(known, key=values.__getitem__), max(known, key=values.__getitem__)] if known else []
 
 
 def load(weights: Path, run: RunDir | None = None) -> Segmenter:

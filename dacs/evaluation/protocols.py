@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dacs.evaluation.confusion import count, mean_iou
 from dacs.evaluation.counts import Cells, cells_of
+from dacs.evaluation.likeliest import likeliest, top
 from dacs.evaluation.passes import batches, forward
-from dacs.evaluation.tiles import likeliest
 from dacs.labels import LabelSet
 from dacs.loading.split import Split
 from dacs.models.segmenter import Segmenter
@@ -91,11 +91,8 @@ class Measured:
             labels = [self._labels(number) for number in numbers]
             for name, network in networks.items():
                 for number, of_frame, logits in zip(numbers, labels, forward(network, images), strict=True):
-                    prepared = self._confusion(network, logits, of_frame["prepared"])
-                    for size, label in of_frame.items():
-                        same = label is of_frame["prepared"]
-                        matrix = prepared if same else self._confusion(network, logits, label)
-                        found[name, size].add(matrix, tuple(label.shape))
+                    for size, matrix in self._confusions(network, logits, of_frame).items():
+                        found[name, size].add(matrix, tuple(of_frame[size].shape))
                     if see is not None:
                         see(name, number, logits)
         return found
@@ -110,14 +107,25 @@ class Measured:
             labels["full"] = prepared if full.equal(prepared) else full
         return labels
 
-    def predicted(self, network: Segmenter, logits: OfFrame, size: tuple[int, ...]) -> Ids:
-        """The train ids of a frame at a size (height, width), as they are counted."""
-        height, width = size
-        ids, _ = likeliest(logits[None], (height, width), align_corners=network.align_corners, confidence=False)
+    def predicted(
+        self, network: Segmenter, logits: OfFrame, size: tuple[int, ...], own: UInt8[Tensor, "h w"] | None = None
+    ) -> Ids:
+        """The train ids of a frame at a size (height, width), as they are counted; `own`: those of the logits."""
+        given = None if own is None else own[None]
+        ids, _ = likeliest(logits[None], size, align_corners=network.align_corners, confidence=False, own=given)
         return self.counted(ids[0])
 
-    def _confusion(self, network: Segmenter, logits: OfFrame, label: Ids) -> np.ndarray:
-        ids = self.predicted(network, logits, label.shape)
+    def _confusions(self, network: Segmenter, logits: OfFrame, labels: dict[str, Ids]) -> dict[str, np.ndarray]:
+        """The confusion matrix of a frame by size of its labels, of which the prepared ones come first."""
+        (own,), found = top(logits[None])[1], dict[str, np.ndarray]()
+        for size, label in labels.items():
+            if size != "prepared" and label is labels["prepared"]:
+                found[size] = found["prepared"]
+            else:
+                found[size] = self._confusion(label, self.predicted(network, logits, label.shape, own))
+        return found
+
+    def _confusion(self, label: Ids, ids: Ids) -> np.ndarray:
         if ids.is_cuda:
             return count_by_torch(label.to(ids.device), ids, self.classes)
         return count(label.numpy(), ids.numpy(), self.classes)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dacs.evaluation.tiles import top
+from dacs.evaluation.likeliest import top
 from dacs.types import Images, Logits
 
 DECIMALS = 5  # that the size of a batch does not change

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dacs.evaluation.likeliest import likeliest
 from dacs.models.segmenter import Segmenter
 
 # Pixels of context that a tile has beyond what is kept of it. The receptive field of the small networks reaches less
@@ -17,7 +17,6 @@ from dacs.models.segmenter import Segmenter
 MARGIN = 256
 STRIDE = 32  # pixels from one position of the coarsest features to the next, in any network, or a multiple
 LEAST = (3 * MARGIN) ** 2  # pixels of a tile, so that most of it is kept
-ENLARGED = 2**26  # values of logits that are enlarged together
 
 Place = tuple[slice, slice, slice]  # pictures, rows, columns
 
@@ -84,44 +83,6 @@ def _whole(network: Segmenter, images: Sequence[np.ndarray], limit: int) -> Iter
     assert whole is not None
     for number, logits in enumerate(whole.split(1)):
         yield (slice(number, number + 1), slice(None), slice(None)), logits
-
-
-def likeliest(logits: Tensor, size: tuple[int, int], *, align_corners: bool, confidence: bool) -> tuple[Tensor, Tensor]:
-    """The class of each pixel and its probability, 0..255, both uint8 of shape (pictures, *size).
-
-    Logits are enlarged a few classes at a time where all of them would take more than a quarter of a gigabyte.
-    """
-    most = max(1, ENLARGED // (len(logits) * size[0] * size[1]))
-    shape = (len(logits), *size)
-    best, ids = logits.new_full(shape, -torch.inf), torch.empty(shape, dtype=torch.uint8, device=logits.device)
-    total = torch.zeros_like(best)  # of exp(logit - best) over the classes so far
-    for first in range(0, logits.shape[1], most):
-        part = logits[:, first : first + most]
-        if part.shape[-2:] != size:
-            part = F.interpolate(part, size=size, mode="bilinear", align_corners=align_corners)
-        highest, found = top(part)
-        ids = torch.where(highest > best, found + first, ids)
-        before, best = best, torch.maximum(highest, best)
-        if confidence:
-            total = total * (before - best).exp() + (part - best[:, None]).exp().sum(1)
-    return ids, (255 / total).round().byte() if confidence else ids
-
-
-def top(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest value over the classes, the second dimension, and its class (uint8); the first of equal ones.
-
-    Class by class on a CPU, which takes a fifth of the time of torch's max, and a twentieth of that of its argmax.
-    """
-    if values.is_cuda:
-        highest, found = values.max(1)
-        return highest, found.byte()
-    of_classes = np.moveaxis(values.numpy(), 1, 0)
-    best, ids = of_classes[0].copy(), np.zeros(of_classes.shape[1:], np.uint8)
-    for train_id, each in enumerate(of_classes[1:], 1):
-        larger = each > best
-        np.maximum(best, each, out=best)
-        np.maximum(ids, larger.view(np.uint8) * np.uint8(train_id), out=ids)
-    return torch.from_numpy(best), torch.from_numpy(ids)
 
 
 def tiles(height: int, width: int, limit: int) -> Iterator[tuple[Span, Span]]:

@@ -8,7 +8,6 @@ feature is the centre of its cell: then its place in the image does not depend o
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,12 +46,3 @@ def _kept(
 ) -> Float[Tensor, "want have"]:
     with torch.inference_mode(False):  # or training could not use what a prediction has made
         return _weights(have, want, align_corners, dtype, device)
-
-
-def interpolate(
-    logits: Float[Tensor, "channels h w"], size: tuple[int, ...], *, align_corners: bool
-) -> Float[Tensor, "channels height width"]:
-    """Logits of one image at another size, by torch's own operation: as one image may take 160 MB at full size."""
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=align_corners)[0]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dacs.evaluation import confusion
 from dacs.evaluation.confusion import mean_iou
 from dacs.labels import IGNORE
 from dacs.layout import PreparedDomain
@@ -42,8 +43,8 @@ class Ranking:
 
     def extremes(self, run: Run) -> list[str]:
         """The names of the images of the lowest and the highest mIoU of a run, the first of equal ones."""
-        known = {name: value for name, value in self._miou[run].items() if np.isfinite(value)}
-        return [min(known, key=known.__getitem__), max(known, key=known.__getitem__)] if known else []
+        names, values = [*self._miou[run]], [*self._miou[run].values()]
+        return [names[place] for place in confusion.extremes(values)]
 
     def heading(self, example: Example) -> str:
         """The name of an image, its place among all that were measured, and of whom it is the worst or the best."""
