@@ -20,6 +20,7 @@ from dacs.jobs import WORLD as RENDERED
 from dacs.jobs import RunRequest, dataset_of, domains_of, job_digest, job_of, origin, requests
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import FEATURE_LOSS, Method, method
+from dacs.prepare.shards import Shard
 from dacs.settings import Params
 from dacs.verify import RECORD
 
@@ -114,7 +115,19 @@ def _data_jobs(params: Params, domain: str) -> Iterator[Job]:
     first = Job("world" if by_world else "download", frames, "frames", RENDER * megapixels if by_world else None)
     yield _timed(first, domain, _same_frames(params, domain))
     stated = REMAP[params.remap.images] * megapixels if megapixels else None
-    yield _timed(Job("remap", frames, "frames", stated), domain, _same_size(params, domain))
+    yield from _remap_jobs(params, domain, stated)
+
+
+def _remap_jobs(params: Params, domain: str, stated: float | None) -> Iterator[Job]:
+    """One job; or those that share the frames, and one that checks them, of which no rate is stated."""
+    splits, same, total = raw_frames(params, domain).values(), _same_size(params, domain), params.remap.shards
+    if total > 1:
+        for number in range(1, total + 1):
+            own = sum(len(Shard(number, total).frames(count)) for count in splits)
+            part = stated and stated * own / sum(splits)
+            yield _timed(Job("remap_shard", own, "frames", part), f"{domain}-{number}-of-{total}", same)
+    checked = Job("remap", sum(splits), "frames", stated if total == 1 else None)
+    yield _timed(checked, domain, same)
 
 
 def _run_job(request: RunRequest, device: Device, counted: Mapping[str, Counted]) -> Job:
