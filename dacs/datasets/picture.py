@@ -21,7 +21,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of thei
 LARGEST = 2**28  # pixels, 16384x16384: a guard against small files that decode to gigabytes
 FULL_RANGE = 2**14  # the least maximum of 16-bit samples: below, they hold 14 bits at most and would be dark
 MARKER = re.compile(rb"\xff+([^\x00\xff])")  # of a JPEG; 0xff00 is a sample
-PNG_EXIF = (b"eXIf", b"Raw profile type")  # chunks of a PNG in which an orientation may be
+PNG_EXIF = (b"eXIf", b"Raw profile type")  # how chunks of a PNG start in which an orientation may be
 OTHERS = (  # how files start that are taken for images and are not read here
     (re.compile(rb"GIF8"), "a GIF"),
     (re.compile(rb"....ftyp(heic|heix|mif1|msf1|avif)", re.DOTALL), "a HEIF or AVIF image"),
@@ -95,12 +95,23 @@ def orientation(content: bytes) -> int:
 
     Decoders turn a TIFF themselves.
     """
-    if content.startswith(PNG) and not any(mark in content for mark in PNG_EXIF):  # Pillow would decode it to look
+    if content.startswith(PNG) and not _has_exif(content):  # Pillow would decode it to look
         return 1
     with suppress(Exception), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         found = image.getexif().get(ExifTags.Base.Orientation, 1) if image.format != "TIFF" else 1
         return found if found in range(1, 9) else 1
     return 1
+
+
+def _has_exif(content: bytes) -> bool:
+    """Whether a PNG has a chunk in which an orientation may be. Its pixels are not searched, which takes longer."""
+    place = len(PNG)
+    while place < len(content):
+        start = content[place + 4 : place + 24]  # the kind of the chunk, and the first 16 bytes in it
+        if any(mark in start for mark in PNG_EXIF):
+            return True
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return False
 
 
 def upright(pixels: np.ndarray, turned: int) -> np.ndarray:

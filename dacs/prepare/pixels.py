@@ -10,7 +10,9 @@ from PIL import Image
 
 from dacs.fields import HIGHEST_ID, Resample
 from dacs.labels import CITYSCAPES, LabelSet
+from dacs.prepare.resample import Kernel, resized
 
+BY_TORCH: dict[str, Kernel] = {"bicubic_torch": "bicubic", "bilinear_torch": "bilinear"}
 BANDS = 16  # horizontal bands of the statistics, top to bottom
 
 
@@ -27,25 +29,16 @@ def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
 def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Image.Image:
     """RGB at another size (height, width).
 
-    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch: the same by torch, a value in 200
-    1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
+    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch, bilinear_torch: the same mostly by
+    torch, at most 1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
     """
     if image.shape[:2] == tuple(size):
         return Image.fromarray(image)
-    if resample == "bicubic_torch":
-        return Image.fromarray(_bicubic_torch(image, size))
+    if resample in BY_TORCH:
+        return Image.fromarray(resized(image, size, BY_TORCH[resample]))
     if resample == "opencv":
         return Image.fromarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
     return Image.fromarray(image).resize(size[::-1], Image.Resampling[resample.upper()])
-
-
-def _bicubic_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic in a fifth of Pillow's time: torch's weights have 16 bits, on processors with AVX2."""
-    import torch  # here, since it takes seconds
-
-    batch = torch.from_numpy(np.require(image, requirements="W"))[None].permute(0, 3, 1, 2)  # channels last
-    resized = torch.nn.functional.interpolate(batch, size, mode="bicubic", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:
