@@ -76,14 +76,14 @@ PARTS = {  # of preparing a frame: names of functions
     "digests": ("sha256",),
     "write": ("write_bytes",),
 }
-PEAK = """
-import resource, sys
+PEAK = r"""
+import re, sys
 from pathlib import Path
 from dacs.prepare.remap import remap
 from dacs.settings import RemapJob
 job = RemapJob(domain="gta5", size=(72, 128), resample="bicubic", images="png")
 remap(job, Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+print(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)  # not the parent's
 """
 
 

@@ -245,7 +245,7 @@ def stop_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let `frames` frames be encoded, then fail; returns the growing list of those that were."""
     encode, encoded = ENCODE["png"], list[str]()
 
-    def count(image: Image.Image) -> bytes:
+    def count(image: np.ndarray) -> bytes:
         if len(encoded) == frames:
             raise KeyboardInterrupt
         encoded.append("frame")

@@ -6,6 +6,7 @@
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from dacs.datasets.decode import JPEG, PNG, PNG_END, TO_RGB, UNREADABLE, BadFrame, decode_unchanged
+from dacs.datasets.decode import JPEG, PNG, PNG_END, TO_RGB, BadFrame, decode_unchanged
 from dacs.datasets.storage import File
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # that are read, by Pillow's names
@@ -105,13 +106,16 @@ def orientation(content: bytes) -> int:
 
 def _has_exif(content: bytes) -> bool:
     """Whether a PNG has a chunk in which an orientation may be. Its pixels are not searched, which takes longer."""
+    return any(mark in content[start : start + 20] for start, _ in _chunks(content) for mark in PNG_EXIF)
+
+
+def _chunks(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where the kind of each chunk of a PNG starts, and where its data end, before its checksum."""
     place = len(PNG)
-    while place < len(content):
-        start = content[place + 4 : place + 24]  # the kind of the chunk, and the first 16 bytes in it
-        if any(mark in start for mark in PNG_EXIF):
-            return True
-        place += 12 + int.from_bytes(content[place : place + 4], "big")
-    return False
+    while place < len(content) and content[place + 4 : place + 8] != b"IEND":
+        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+        yield place + 4, end
+        place = end + 4
 
 
 def upright(pixels: np.ndarray, turned: int) -> np.ndarray:
@@ -126,13 +130,13 @@ def _check_png(content: bytes, largest: int) -> None:
     """Raise BadFrame for too many pixels, or unless every chunk is whole."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # of the header
     _check_size(width, height, largest)
-    try:
-        if PNG_END not in content:
-            raise BadFrame(f"a truncated PNG ({len(content)} bytes)")
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            image.verify()  # every chunk but the last
-    except UNREADABLE as error:
-        raise BadFrame(f"a damaged PNG ({error})") from error
+    if PNG_END not in content:
+        raise BadFrame(f"a truncated PNG ({len(content)} bytes)")
+    for start, end in _chunks(content):  # in half the time of Pillow's verify
+        if zlib.crc32(memoryview(content)[start:end]) != int.from_bytes(content[end : end + 4], "big"):
+            raise BadFrame(
+                f"a damaged PNG (wrong checksum of its part {content[start : start + 4]!r}, at byte {start})"
+            )
 
 
 def _check_size(width: int, height: int, largest: int) -> None:
