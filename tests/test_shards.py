@@ -164,6 +164,12 @@ def test_the_plan_counts_a_job_for_each_shard_and_one_that_checks_them() -> None
     frames = params.world.frames
     total = frames.gta5 + frames.synthia + frames.cityscapes_train + frames.cityscapes_val
     assert sum(job.amount for job in jobs if job.rule == "remap_shard") == total
+    stated = {rule: sum(job.stated or 0 for job in jobs if job.rule == rule) for rule in ("remap", "remap_shard")}
+    whole = sum(
+        job.stated or 0 for job in jobs_of(load(tiny.content()), Device(False, None, ""), {}) if job.rule == "remap"
+    )
+    assert stated["remap_shard"] == pytest.approx(whole)
+    assert 0 < stated["remap"] < whole / 4
 
 
 # ---- the workflow

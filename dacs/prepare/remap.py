@@ -127,8 +127,8 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
 
 
 def shard_journals(out: Path) -> list[Path]:
-    """What the shards of a domain have noted, finished or not, the oldest first."""
-    return sorted((out / SHARDS).rglob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    """What the shards of a domain have noted, finished or not."""
+    return sorted(path for name in ("*.jsonl", f"*/{JOURNAL}") for path in (out / SHARDS).glob(name))
 
 
 def _frame_jobs(job: RemapJob, raw: Raw, out: Path, earlier: Notes) -> Iterator[FrameJob]:
