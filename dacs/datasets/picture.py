@@ -134,9 +134,8 @@ def _check_png(content: bytes, largest: int) -> None:
         raise BadFrame(f"a truncated PNG ({len(content)} bytes)")
     for start, end in _chunks(content):  # in half the time of Pillow's verify
         if zlib.crc32(memoryview(content)[start:end]) != int.from_bytes(content[end : end + 4], "big"):
-            raise BadFrame(
-                f"a damaged PNG (wrong checksum of its part {content[start : start + 4]!r}, at byte {start})"
-            )
+            kind = content[start : start + 4].decode("latin-1")
+            raise BadFrame(f"a damaged PNG (wrong checksum of its {kind} chunk at byte {start - 4})")
 
 
 def _check_size(width: int, height: int, largest: int) -> None:
