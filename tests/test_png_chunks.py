@@ -60,7 +60,7 @@ def test_a_changed_bit_of_any_chunk_is_refused(check: object) -> None:
     for chunk in chunks(whole)[:-1]:
         for byte in (place + 9, place + len(chunk) - 2):  # of its data and of its checksum
             damaged = whole[:byte] + bytes([whole[byte] ^ 1]) + whole[byte + 1 :]
-            with pytest.raises(BadFrame, match="damaged PNG|pixels are too many"):
+            with pytest.raises(BadFrame, match=r"damaged PNG|pixels are too many"):
                 check(damaged)
         place += len(chunk)
     assert place == len(whole) - 12
