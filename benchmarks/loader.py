@@ -36,7 +36,7 @@ def prepared(folder: Path, size: tuple[int, int], images: str) -> Split:
         pixels = np.asarray(small.resize(size[::-1], Image.Resampling.BICUBIC), np.int16)
         noisy = np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
         label = np.asarray(Image.fromarray(rng.integers(0, 19, (9, 16), dtype=np.uint8)).resize(size[::-1], 0))
-        for kind, content in (("images", ENCODE[images](Image.fromarray(noisy))), ("labels", png_of_label(label))):
+        for kind, content in (("images", ENCODE[images](noisy)), ("labels", png_of_label(label))):
             path = folder / kind / f"{number}.{images if kind == 'images' else 'png'}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -1,13 +1,15 @@
 """How fast raw frames are prepared at the paper's sizes, beside the codecs alone and beside a plain implementation.
 
-    python benchmarks/remap.py [--frames N] [--resample bicubic_torch]
+    python benchmarks/remap.py [--frames N] [--resample bicubic bicubic_torch]
 
 Raw frames are rendered by the built-in world at their real sizes, with the noise of a sensor, so that their files are
 as large as real ones. The limit decodes the raw pair of files and encodes the prepared pair with the same codecs, and
 does nothing else; the cost of resizing, as the reference does it, is printed too. PNG/ours is the cost of the codecs
 for PNG relative to ours, also where PPM is kept. The plain implementation is Pillow, a mask for each id, and Pillow's
 defaults. All take turns, frame by frame, on one core; processor time is measured, so that a busy machine does not
-distort it. Then: the time of each part, the time with several processes, and the peak memory by the number of frames.
+distort it. `found` is the time of a frame that a shard or an interrupted run has prepared, which is only checked. Then:
+differences from Pillow, of ways that are not Pillow's, and the time of each part (both for the last --resample), the
+time with several processes, and the peak memory by the number of frames.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import get_args
+from typing import cast, get_args
 
 import cv2
 import numpy as np
@@ -48,11 +50,25 @@ from dacs.settings import RemapJob
 SIZES = {"gta5": (720, 1280), "synthia": (760, 1280), "cityscapes": (512, 1024)}  # prepared height, width in pixels
 NOISE = {"gta5": 1.6, "synthia": 3, "cityscapes": 1.6}  # standard deviation, so that files have 2 to 3 MB
 REPEATS = 7
-COLUMNS = ("images", "ours", "limit", "resize", "plain", "limit/ours", "+resize", "PNG/ours", "plain/ours")
-WIDTH = 11  # of a column
+COLUMNS = (
+    "images",
+    "resample",
+    "ours",
+    "limit",
+    "resize",
+    "plain",
+    "found",
+    "limit/ours",
+    "+resize",
+    "PNG/ours",
+    "plain/ours",
+)
+WIDTH = 12  # of a column
 PARTS = {  # of preparing a frame: names of functions
-    "read and check files": ("read_whole",),
-    "decode images": ("decode_image",),
+    "read files": ("read_file",),
+    "check files": ("_check_png",),
+    "look for an orientation": ("_has_exif",),
+    "decode images": ("decode_unchanged",),
     "encode": ("png_of_image", "png_of_label"),
     "resize": ("resize", "nearest"),
     "look up train ids": ("train_ids",),
@@ -60,14 +76,14 @@ PARTS = {  # of preparing a frame: names of functions
     "digests": ("sha256",),
     "write": ("write_bytes",),
 }
-PEAK = """
-import resource, sys
+PEAK = r"""
+import re, sys
 from pathlib import Path
 from dacs.prepare.remap import remap
 from dacs.settings import RemapJob
 job = RemapJob(domain="gta5", size=(72, 128), resample="bicubic", images="png")
 remap(job, Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+print(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)  # not the parent's
 """
 
 
@@ -114,6 +130,14 @@ def ours(raw: Raw, frame: Frame, job: RemapJob, out: Path) -> None:
     assert not isinstance(made, str), made
 
 
+def found(raw: Raw, frame: Frame, job: RemapJob, out: Path) -> Callable[[], object]:
+    """Check a frame that was prepared and noted, as `remap` does with those of shards or of an interrupted run."""
+    frame_job = FrameJob("train", frame, (out / f"found.{job.images}", out / "found.label.png"), None)
+    made = prepare_frame(job, raw, frame_job)
+    assert not isinstance(made, str), made
+    return partial(prepare_frame, job, raw, frame_job._replace(earlier=made.note))
+
+
 def limit(raw: Raw, frame: Frame, job: RemapJob) -> Callable[[], None]:
     """Only the codecs, on bytes that were read and pixels that were resized before."""
     image, label = frame.image.read(), frame.label.read()
@@ -153,21 +177,35 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1e3 * (time.process_time() - start)
 
 
-def compare(raw: Raw, domain: str, out: Path, resample: Resample) -> dict[str, float]:
+def compare(raw: Raw, domain: str, out: Path, resamples: list[Resample]) -> dict[str, float]:
     """Milliseconds a frame of each way, in turns: medians of repeats, means over frames."""
     taken: dict[str, list[float]] = defaultdict(list)
     for frame in raw.frames["train"]:
         ways: dict[str, Callable[[], object]] = {}
+        pixels = decode_image(frame.image.read())
         for images in ("png", "ppm"):
-            job = job_of(domain, images, resample)
-            ways[images] = partial(ours, raw, frame, job, out)
-            ways[f"limit {images}"] = limit(raw, frame, job)
-        ways["resize"] = partial(resize, decode_image(frame.image.read()), job.size, job.resample)
-        ways["plain"] = partial(plain, raw, frame, job, out)
+            ways[f"limit {images}"] = limit(raw, frame, job_of(domain, images))
+            ways[f"found {images}"] = found(raw, frame, job_of(domain, images), out)
+            for resample in resamples:
+                ways[f"{images} {resample}"] = partial(ours, raw, frame, job_of(domain, images, resample), out)
+        ways |= {f"resize {resample}": partial(resize, pixels, SIZES[domain], resample) for resample in resamples}
+        ways["plain"] = partial(plain, raw, frame, job_of(domain, "png"), out)
         turns = [{way: milliseconds(work) for way, work in ways.items()} for _ in range(REPEATS + 1)][1:]
         for way in ways:
             taken[way].append(median(turn[way] for turn in turns))
     return {way: float(np.mean(each)) for way, each in taken.items()}
+
+
+def differences(raw: Raw, domain: str, resample: Resample) -> str:
+    """In words, by how much frames that are resized so differ from those that Pillow resizes."""
+    off = []
+    for frame in raw.frames["train"]:
+        pixels = decode_image(frame.image.read())
+        ways = (resample, cast(Resample, resample.removesuffix("_torch")))
+        made, pillow = (np.asarray(resize(pixels, SIZES[domain], way), np.int16) for way in ways)
+        off.append(np.abs(made - pillow))
+    every = np.stack(off)
+    return f"{(every > 0).mean():.3%} of {every.size:,} values differ, by {every.max()} at most"
 
 
 def parts(raw: Raw, domain: str, out: Path, resample: Resample) -> dict[str, float]:
@@ -226,23 +264,32 @@ def peak(raw: Raw, out: Path, frames: int) -> float:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def main(frames: int, resample: Resample) -> None:
+def main(frames: int, resamples: list[Resample]) -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         raws = {domain: write_raw(domain, folder / domain, frames) for domain in SIZES}
         (folder / "out").mkdir()
-        print(f"{'ms a frame':12}{'MB raw':>8}" + "".join(f"{column:>{WIDTH}}" for column in COLUMNS))
+        print(
+            f"{'ms a frame':12}{'MB raw':>8}"
+            + "".join(f"{column:>{15 if column == 'resample' else WIDTH}}" for column in COLUMNS)
+        )
         for domain, raw in raws.items():
             size = sum(frame.image.path.stat().st_size for frame in raw.frames["train"]) / frames / 1e6
-            taken = compare(raw, domain, folder / "out", resample)
-            for images in ("png", "ppm"):
-                mine, least, between, plainly = (taken[way] for way in (images, f"limit {images}", "resize", "plain"))
-                times = "".join(f"{ms:{WIDTH}.1f}" for ms in (mine, least, between, plainly))
+            taken = compare(raw, domain, folder / "out", resamples)
+            for images, resample in product(("png", "ppm"), resamples):
+                keys = (f"{images} {resample}", f"limit {images}", f"resize {resample}", "plain", f"found {images}")
+                mine, least, between, plainly, again = (taken[key] for key in keys)
+                times = "".join(f"{ms:{WIDTH}.1f}" for ms in (mine, least, between, plainly, again))
                 others = (least, least + between, taken["limit png"], plainly)
                 ratios = "".join(f"{other / mine:{WIDTH}.2f}" for other in others)
-                print(f"{domain:12}{size:8.1f}{images:>{WIDTH}}{times}{ratios}", flush=True)
-        print("\nms a frame by part, images as PNG")
+                print(f"{domain:12}{size:8.1f}{images:>{WIDTH}}{resample:>15}{times}{ratios}", flush=True)
+        resample = resamples[-1]
+        if resample.endswith("_torch"):
+            print()
+            for domain, raw in raws.items():
+                print(f"{domain:12}{resample}: {differences(raw, domain, resample)}", flush=True)
+        print(f"\nms a frame by part, images as PNG, {resample}")
         for domain, raw in raws.items():
             spent = parts(raw, domain, folder / "out", resample)
             print(f"{domain:12}" + ", ".join(f"{part} {ms:.1f}" for part, ms in spent.items()), flush=True)
@@ -258,6 +305,6 @@ def main(frames: int, resample: Resample) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=3, help="raw frames of each data set")
-    parser.add_argument("--resample", choices=get_args(Resample), default="bicubic", help="how frames are resized")
+    parser.add_argument("--resample", choices=get_args(Resample), default=["bicubic"], nargs="+", help="how")
     options = parser.parse_args()
     main(options.frames, options.resample)

@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # by the name of the parameter, whose 
     "manifest": {"type": Path, "help": "where a copy of the manifest is written"},
     "workers": {"type": _count, "help": "processes; no effect on the result"},
     "raw": {"type": Path, "help": "raw frames, such as data/raw/gta5"},
+    "shard": {"metavar": "I/N", "help": "every N-th frame from the I-th on; after all of them, run it without --shard"},
     "seed": {"type": int, "help": "everything random follows from it"},
     "source": {"type": Path, "help": "prepared labelled split, such as data/ready/gta5/train"},
     "target": {

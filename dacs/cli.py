@@ -97,14 +97,20 @@ def download(settings: Path, out: Path, manifest: Path) -> None:
     write_record(record_beside(manifest), [manifest], made_with("download", job))
 
 
-def remap(settings: Path, raw: Path, out: Path, workers: int = 1) -> None:
+def remap(settings: Path, raw: Path, out: Path, workers: int = 1, shard: str | None = None) -> None:
     """Map raw labels to train ids and resize the frames, once."""
     from dacs.prepare.remap import remap
+    from dacs.prepare.shards import Shard, remap_shard, unfinished
     from dacs.stale import made_with
 
-    job = _job(settings, RemapJob)
+    job, part = _job(settings, RemapJob), None if shard is None else Shard.of(shard)
     recorded = made_with("remap", job, domain=job.domain)
     (out / RECORD).unlink(missing_ok=True)
+    if part:
+        remap_shard(job, raw, out, workers, part)
+        return
+    for line in unfinished(out):
+        print(line)
     remap(job, raw, out, workers)
     tables = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
     write_record(out / RECORD, (path for name in tables for path in out.glob(name)), recorded)

@@ -99,7 +99,7 @@ TIMM = "timm/"  # before the name of a backbone
 STREET = "cityscapes"  # the name of its label set
 IGNORED = "ignore"  # in place of a class
 Scale = Literal["demo", "smoke", "photos", "paper"]
-Resample = Literal["bicubic", "bicubic_torch", "bilinear", "opencv"]
+Resample = Literal["bicubic", "bicubic_torch", "bilinear", "bilinear_torch", "opencv"]
 Device = Literal["auto", "cpu", "cuda"]
 
 

@@ -85,6 +85,9 @@ class PreparedSplit:
     class_counts = Entry("class_counts.csv")  # pixels of each class in each labelled frame, in the order of the index
 
 
+SHARDS = ".shards"  # folder below a prepared domain: what the jobs that share its frames have noted
+
+
 @dataclass(frozen=True)
 class PreparedDomain:
     """The splits of one domain as networks see them: data/ready/<domain>."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dacs.files import digest, write_json, write_text
+from dacs.layout import SHARDS
 from dacs.provenance import canonical, short_digest
 
 FOLDER = Path(".snakemake/metadata")
@@ -23,10 +24,21 @@ def normalise() -> None:
     """Take the times out of new records, and add the sha256 of the file that each is of, where that is small."""
     for path, output, record in _records():
         if any(record.get(name) != value for name, value in NO_TIMES.items()):
+            if SHARDS in output.parts:  # a file that was there for a while
+                path.unlink()
+                continue
             checked = {"sha256": digest(output)} if _is_small(output) else {}
             # Snakemake's number of a job, by which its report groups files, differs from process to process.
             job_hash = int(short_digest(canonical([record.get("rule"), record.get("log")])), 16) >> 1
-            write_text(path, json.dumps({**record, **NO_TIMES, "job_hash": job_hash, **checked}, sort_keys=True))
+            changed = {**record, **_without_shards(record), **NO_TIMES, "job_hash": job_hash, **checked}
+            write_text(path, json.dumps(changed, sort_keys=True))
+
+
+def _without_shards(record: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a record but those of shards: how many jobs have prepared the frames changes nothing."""
+    names = [name for name in record.get("input") or () if SHARDS not in Path(name).parts]
+    sums = {name: each for name, each in (record.get("input_checksums") or {}).items() if name in names}
+    return {key: value for key, value in (("input", names), ("input_checksums", sums)) if record.get(key)}
 
 
 def recorded(output: Path) -> str | None:

@@ -177,6 +177,7 @@ class Remap(Section):
     __pydantic_extra__: dict[str, Size] = Field(init=False)
     resample: Resample | dict[Name, Resample]
     images: Literal["png", "ppm"]
+    shards: Few
 
     def resample_of(self, domain: str) -> Resample:
         """How frames of a domain are resized: bicubic where `resample` has values by domain, but none for this one."""

@@ -28,6 +28,7 @@ ROOTS = {  # verb → what it calls
     "world": ["dacs.demo_world.write:write_world"],
     "download": [],
     "remap": ["dacs.prepare.remap:remap"],
+    "remap_shard": ["dacs.prepare.shards:remap_shard"],
     "evaluate": ["dacs.evaluation.evaluate:evaluate_run"],
     "appearance": ["dacs.evaluation.appearance:appearance"],
     "figures": ["dacs.reporting.figures:make", *MODULES.values()],
@@ -75,6 +76,15 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
             yield Damage(out.spec, "made with other settings, code or data", out.spec)
 
 
+def is_prepared(params: Params, domain: str, ready: Path) -> bool:
+    """Whether a domain is prepared as it is asked for, by its own record."""
+    asked = _prepared(params, domain, ready)
+    try:
+        return asked.output.exists() and asked.made_with.items() <= read_json(asked.record).items()
+    except RunFailed:
+        return False
+
+
 def _difference(asked: Asked) -> str:
     """How an output differs from what is asked for, where Snakemake does not notice it itself."""
     try:
@@ -99,9 +109,7 @@ def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pa
     for domain in domains_of(params):
         verb, manifest = "world" if origin(params, domain) == "world" else "download", manifests / f"{domain}.json"
         yield Asked(manifest, record_beside(manifest), made_with(verb, job_of(params, verb, domain=domain)))
-        report = PreparedDomain(ready / domain).data_report
-        prepared = made_with("remap", job_of(params, "remap", domain=domain), domain=domain)
-        yield Asked(report, report.with_name(RECORD), prepared)
+        yield _prepared(params, domain, ready)
     for request in requests(params):
         folder = RunDir.of(runs, request.task, request.method, request.seed).evaluation
         job = job_of(params, "evaluate", domain=request.task.split("-")[1])
@@ -112,6 +120,12 @@ def _asked(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pa
         yield Asked(output, record_beside(output), compared)
     for verb, marker, record in (("figures", "metrics.json", FIGURES_RECORD), ("report", "index.html", PAGE_RECORD)):
         yield Asked(reports / marker, reports / record, made_with(verb, job_of(params, verb)))
+
+
+def _prepared(params: Params, domain: str, ready: Path) -> Asked:
+    report = PreparedDomain(ready / domain).data_report
+    prepared = made_with("remap", job_of(params, "remap", domain=domain), domain=domain)
+    return Asked(report, report.with_name(RECORD), prepared)
 
 
 def _runs(params: Params) -> Iterator[RunRequest]:

@@ -165,7 +165,7 @@ def test_a_value_that_may_be_of_two_kinds_is_named_by_its_key_alone() -> None:
         tiny.changed("loop.backbone_lr_factor", "three")
     )
     found = refusal(tiny.changed("remap.resample", {"gta5": "none"}))
-    assert 'remap.resample.gta5 is "none"; valid: bicubic, bicubic_torch, bilinear, opencv.' in found
+    assert 'remap.resample.gta5 is "none"; valid: bicubic, bicubic_torch, bilinear, bilinear_torch, opencv.' in found
 
 
 KINDS = [

@@ -6,6 +6,7 @@
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from dacs.datasets.decode import JPEG, PNG, PNG_END, TO_RGB, UNREADABLE, BadFrame, decode_unchanged
+from dacs.datasets.decode import JPEG, PNG, PNG_END, TO_RGB, BadFrame, decode_unchanged
 from dacs.datasets.storage import File
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # that are read, by Pillow's names
@@ -21,7 +22,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of thei
 LARGEST = 2**28  # pixels, 16384x16384: a guard against small files that decode to gigabytes
 FULL_RANGE = 2**14  # the least maximum of 16-bit samples: below, they hold 14 bits at most and would be dark
 MARKER = re.compile(rb"\xff+([^\x00\xff])")  # of a JPEG; 0xff00 is a sample
-PNG_EXIF = (b"eXIf", b"Raw profile type")  # chunks of a PNG in which an orientation may be
+PNG_EXIF = (b"eXIf", b"Raw profile type")  # how chunks of a PNG start in which an orientation may be
 OTHERS = (  # how files start that are taken for images and are not read here
     (re.compile(rb"GIF8"), "a GIF"),
     (re.compile(rb"....ftyp(heic|heix|mif1|msf1|avif)", re.DOTALL), "a HEIF or AVIF image"),
@@ -95,12 +96,26 @@ def orientation(content: bytes) -> int:
 
     Decoders turn a TIFF themselves.
     """
-    if content.startswith(PNG) and not any(mark in content for mark in PNG_EXIF):  # Pillow would decode it to look
+    if content.startswith(PNG) and not _has_exif(content):  # Pillow would decode it to look
         return 1
     with suppress(Exception), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         found = image.getexif().get(ExifTags.Base.Orientation, 1) if image.format != "TIFF" else 1
         return found if found in range(1, 9) else 1
     return 1
+
+
+def _has_exif(content: bytes) -> bool:
+    """Whether a PNG has a chunk in which an orientation may be. Its pixels are not searched, which takes longer."""
+    return any(mark in content[start : start + 20] for start, _ in _chunks(content) for mark in PNG_EXIF)
+
+
+def _chunks(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where the kind of each chunk of a PNG starts, and where its data end, before its checksum."""
+    place = len(PNG)
+    while place < len(content) and content[place + 4 : place + 8] != b"IEND":
+        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+        yield place + 4, end
+        place = end + 4
 
 
 def upright(pixels: np.ndarray, turned: int) -> np.ndarray:
@@ -115,13 +130,12 @@ def _check_png(content: bytes, largest: int) -> None:
     """Raise BadFrame for too many pixels, or unless every chunk is whole."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # of the header
     _check_size(width, height, largest)
-    try:
-        if PNG_END not in content:
-            raise BadFrame(f"a truncated PNG ({len(content)} bytes)")
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            image.verify()  # every chunk but the last
-    except UNREADABLE as error:
-        raise BadFrame(f"a damaged PNG ({error})") from error
+    if PNG_END not in content:
+        raise BadFrame(f"a truncated PNG ({len(content)} bytes)")
+    for start, end in _chunks(content):  # in half the time of Pillow's verify
+        if zlib.crc32(memoryview(content)[start:end]) != int.from_bytes(content[end : end + 4], "big"):
+            kind = content[start : start + 4].decode("latin-1")
+            raise BadFrame(f"a damaged PNG (wrong checksum of its {kind} chunk at byte {start - 4})")
 
 
 def _check_size(width: int, height: int, largest: int) -> None:

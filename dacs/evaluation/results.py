@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from dacs.datasets.decode import listing
 from dacs.errors import BadRequest, nearest
@@ -159,7 +158,7 @@ def write(
     overlay = cv2.addWeighted(image, 0.5, colors, 0.5, 0)
     np.copyto(overlay, image, where=(shown == IGNORE)[..., None])
     contents = [png_of_label(shown, form.labels) if form.ids == "train" else _png_of_gray(_lookup(RAW_IDS)[shown])]
-    contents += [png_of_image(Image.fromarray(pixels)) for pixels in (colors, overlay)]
+    contents += [png_of_image(pixels) for pixels in (colors, overlay)]
     contents += [] if confidence is None else [_png_of_gray(confidence)]
     for path, content in zip(picture.results(out, form), contents, strict=True):
         write_bytes(path, content)

@@ -35,7 +35,7 @@ class Scale(NamedTuple):
         if proportion(height, width) not in self.proportions:
             factor = sqrt(size[0] * size[1] / (height * width))
             size = max(1, round(height * factor)), max(1, round(width * factor))
-        return image if size == (height, width) else np.asarray(resize(image, size, self.resample))
+        return image if size == (height, width) else resize(image, size, self.resample)
 
 
 def describe_scale(target: PreparedSplit) -> dict[str, Any]:

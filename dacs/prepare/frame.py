@@ -58,8 +58,8 @@ def _reuse(frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame | None:
     made = [path.read_bytes() for path in frame_job.files if path.exists()]
     if [list(map(sha256, contents)), list(map(sha256, made))] != [note["raw"], note["made"]]:
         return None
-    image, *labels = (Image.open(io.BytesIO(content)) for content in made[:2])
-    return _with_counts(note, image, np.asarray(labels[0]) if labels else None)
+    image, *labels = (np.asarray(Image.open(io.BytesIO(content))) for content in made[:2])
+    return _with_counts(note, image, labels[0] if labels else None)
 
 
 def _convert(job: RemapJob, raw: Raw, frame_job: FrameJob, contents: list[bytes]) -> PreparedFrame:
@@ -103,9 +103,9 @@ def _read_label(
         raise BadFrame(differs + lying)
     counts = pixels.count_values(label)
     found = {str(raw_id): int(counts[raw_id]) for raw_id in np.flatnonzero(counts).tolist()}
-    return pixels.train_ids(label, raw.dataset.train_ids(labels)), found
+    return pixels.train_ids(label, raw.dataset.train_ids(labels), counts), found
 
 
-def _with_counts(note: dict[str, Any], image: Image.Image, label: np.ndarray | None) -> PreparedFrame:
+def _with_counts(note: dict[str, Any], image: np.ndarray, label: np.ndarray | None) -> PreparedFrame:
     bands = np.zeros((pixels.BANDS, 256), np.int64) if label is None else pixels.count_bands(label)
-    return PreparedFrame(note, np.array(image.histogram(), np.int64).reshape(3, 256), bands)
+    return PreparedFrame(note, pixels.count_colors(image), bands)

@@ -10,13 +10,18 @@ from PIL import Image
 
 from dacs.fields import HIGHEST_ID, Resample
 from dacs.labels import CITYSCAPES, LabelSet
+from dacs.prepare.resample import Kernel, resized
 
+BY_TORCH: dict[str, Kernel] = {"bicubic_torch": "bicubic", "bilinear_torch": "bilinear"}
 BANDS = 16  # horizontal bands of the statistics, top to bottom
 
 
-def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
-    """Train ids (uint8) of raw ids (uint8 or uint16). Raises ValueError naming the ids that are not in the table."""
-    outside = sorted(set(np.flatnonzero(count_values(label)).tolist()) - table.keys())
+def train_ids(label: np.ndarray, table: dict[int, int], counts: np.ndarray | None = None) -> np.ndarray:
+    """Train ids (uint8) of raw ids (uint8 or uint16), of which `counts` may be known.
+
+    Raises ValueError naming the ids that are not in the table.
+    """
+    outside = sorted(set(np.flatnonzero(count_values(label) if counts is None else counts).tolist()) - table.keys())
     if outside:
         raise ValueError(f"ids that are not in the table: {', '.join(map(str, outside))}")
     lookup = np.zeros(HIGHEST_ID + 1, np.uint8)
@@ -24,28 +29,19 @@ def train_ids(label: np.ndarray, table: dict[int, int]) -> np.ndarray:
     return np.asarray(cv2.LUT(label, lookup[:256])) if label.dtype == np.uint8 else lookup[label]
 
 
-def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> Image.Image:
+def resize(image: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:
     """RGB at another size (height, width).
 
-    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch: the same by torch, a value in 240
-    1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
+    bicubic, bilinear: antialiased by Pillow, as in DACS's code; bicubic_torch, bilinear_torch: the same mostly by
+    torch, at most 1 level off; opencv: bilinear, not antialiased, as in DAFormer's.
     """
     if image.shape[:2] == tuple(size):
-        return Image.fromarray(image)
-    if resample == "bicubic_torch":
-        return Image.fromarray(_bicubic_torch(image, size))
+        return image
+    if resample in BY_TORCH:
+        return resized(image, size, BY_TORCH[resample])
     if resample == "opencv":
-        return Image.fromarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
-    return Image.fromarray(image).resize(size[::-1], Image.Resampling[resample.upper()])
-
-
-def _bicubic_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic in a third of Pillow's time or less: torch's weights have 16 bits, where there is AVX2."""
-    import torch  # here, since it takes seconds
-
-    batch = torch.from_numpy(np.require(image, requirements="W"))[None].permute(0, 3, 1, 2)  # channels last
-    resized = torch.nn.functional.interpolate(batch, size, mode="bicubic", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling[resample.upper()]))
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:
@@ -63,15 +59,15 @@ def nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
 
 
-def png_of_image(image: Image.Image) -> bytes:
+def png_of_image(image: np.ndarray) -> bytes:
     """A photograph as PNG: run lengths take half the time of Pillow's search for repeats, and less space."""
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    return bytes(cv2.imencode(".png", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), options)[1])
+    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1])
 
 
-def ppm_of_image(image: Image.Image) -> bytes:
+def ppm_of_image(image: np.ndarray) -> bytes:
     """A photograph as it is, row by row behind a short header: a reader maps it and touches only the rows of a crop."""
-    return b"P6\n%d %d\n255\n" % image.size + np.asarray(image).tobytes()
+    return b"P6\n%d %d\n255\n" % image.shape[1::-1] + image.tobytes()
 
 
 ENCODE = {"png": png_of_image, "ppm": ppm_of_image}  # by the ending of the file
@@ -91,6 +87,14 @@ def count_values(label: np.ndarray) -> np.ndarray:
     if label.dtype == np.uint16:
         return np.bincount(label.ravel(), minlength=HIGHEST_ID + 1)
     return np.array(Image.fromarray(label).histogram(), np.int64)
+
+
+def count_colors(image: np.ndarray) -> np.ndarray:
+    """How many pixels of each value each channel has: int64 of shape (3, 256)."""
+    rows = max(2**24 // image.shape[1], 1)  # at a time, as OpenCV counts in float32
+    blocks = (image[top : top + rows] for top in range(0, len(image), rows))
+    counts = [[cv2.calcHist([block], [channel], None, [256], [0, 256]) for channel in range(3)] for block in blocks]
+    return np.array(counts).sum(axis=0, dtype=np.int64).reshape(3, 256)
 
 
 def count_bands(label: np.ndarray) -> np.ndarray:

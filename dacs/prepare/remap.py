@@ -9,10 +9,12 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +31,7 @@ from dacs.datasets.find import find
 from dacs.datasets.registry import MODULES
 from dacs.errors import BadRequest, RunFailed
 from dacs.files import write_json, write_text
-from dacs.layout import PreparedDomain, PreparedSplit
+from dacs.layout import SHARDS, PreparedDomain, PreparedSplit
 from dacs.locks import working_alone
 from dacs.prepare.frame import FrameJob, PreparedFrame, prepare_frame, sha256
 from dacs.prepare.pixels import proportions
@@ -38,6 +40,7 @@ from dacs.provenance import canonical, code_digest
 from dacs.settings import RemapJob, label_set
 
 JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all are: how an interrupted run resumes
+Notes = dict[str, dict[str, Any]]  # by frame
 
 
 def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
@@ -46,17 +49,12 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
     All frames are read before anything is reported: raises RunFailed listing what breaks the contract of the data, and
     then leaves no index. Finished frames stay, so that the next run makes only what is missing or has changed.
     """
-    raw = find_custom(job.domain, job.custom) if job.custom else find(job.domain, raw_folder, job.part)
-    here, there = out.resolve(), raw.root.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
-        raise BadRequest(f"remap: of {out} and {raw.root} one is in the other.\nRaw data are only read: name another.")
-    prepared = PreparedDomain(out)
+    raw, prepared = find_raw(job, raw_folder, out), PreparedDomain(out)
     splits = [prepared.split(name) for name in raw.dataset.prepared_splits]
     with working_alone(out, "another 'dacs remap' is at work", wait=True):
-        for split in splits:
-            for path in (prepared.data_report, split.index, split.stats, split.class_counts):
-                path.unlink(missing_ok=True)
-        tallies = _prepare_frames(job, raw, out, workers)
+        remove_tables(raw, prepared)
+        earlier = open_journal(out / JOURNAL, job, raw, shard_journals(out))
+        tallies = prepare_frames(job, raw, out, workers, out / JOURNAL, earlier)
         _check_labels(job, raw, tallies)
         _prune(splits, tallies)
         shapes = proportions(note["size"] for tally in tallies.values() for note in tally.notes)
@@ -66,16 +64,33 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
         report = data_report(raw, tallies, label_set(job.labels), job.size)
         write_json(prepared.data_report, report)
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
-        for path in (out / JOURNAL, *out.glob(".*.partial*")):
+        for path in (out / JOURNAL, *out.glob(".*.partial*"), *out.glob(f"{SHARDS}/.*.lock")):
             path.unlink()
+        for folder in (out / SHARDS).glob("[0-9]*-of-*[0-9]"):
+            shutil.rmtree(folder)
 
 
-def _prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int) -> dict[str, Tally]:
-    """Prepare every frame, note each as it is done, and add up by raw split."""
-    earlier = _open_journal(out / JOURNAL, job, raw)
+def find_raw(job: RemapJob, raw_folder: Path, out: Path) -> Raw:
+    """The raw frames of a domain. Raises BadRequest where `out` is among them, or they are in `out`."""
+    raw = find_custom(job.domain, job.custom) if job.custom else find(job.domain, raw_folder, job.part)
+    here, there = out.resolve(), raw.root.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise BadRequest(f"remap: of {out} and {raw.root} one is in the other.\nRaw data are only read: name another.")
+    return raw
+
+
+def remove_tables(raw: Raw, prepared: PreparedDomain) -> None:
+    """Remove what says that a domain is prepared as a whole."""
+    for split in map(prepared.split, raw.dataset.prepared_splits):
+        for path in (prepared.data_report, split.index, split.stats, split.class_counts):
+            path.unlink(missing_ok=True)
+
+
+def prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int, notes: Path, earlier: Notes) -> dict[str, Tally]:
+    """Prepare every frame of `raw`, append a note of each that `earlier` lacks, and add up by raw split."""
     frame_jobs = list(_frame_jobs(job, raw, out, earlier))
     tallies, faults = {split: Tally(label_set(job.labels)) for split in raw.frames}, list[str]()
-    with (out / JOURNAL).open("a") as journal:
+    with notes.open("a") as journal:
         for frame_job, made in zip(frame_jobs, _each(job, raw, frame_jobs, workers), strict=True):
             if isinstance(made, str):
                 faults.append(made)
@@ -92,20 +107,31 @@ def _prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int) -> dict[st
     return tallies
 
 
-def _open_journal(path: Path, job: RemapJob, raw: Raw) -> dict[str, dict[str, Any]]:
-    """What earlier runs with the same settings and code have noted, by frame; or nothing, and a new journal."""
+def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = ()) -> Notes:
+    """What earlier runs with the same settings and code have noted, by frame; or nothing, and a new journal.
+
+    What is noted in `others` is added to it.
+    """
     row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
     code = code_digest("dacs.prepare.remap:remap", *row)
     train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
     versions = PIL.__version__, cv2.__version__, version("torch")
     header = canonical([job.model_dump(mode="json"), train_ids, *versions, code])
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []  # the last line may be cut off
-    lines = lines if lines[:1] == [header] else [header]
-    write_text(path, "\n".join([*lines, ""]))
-    return {note["frame"]: note for note in map(json.loads, lines[1:])}
+    found: dict[str, str] = {}
+    for each in (*others, path):
+        with suppress(FileNotFoundError):  # of a shard that has just finished
+            lines = each.read_text().split("\n")[:-1]  # the last line may be cut off
+            found |= {json.loads(line)["frame"]: line for line in lines[1:] if lines[0] == header}
+    write_text(path, "\n".join([header, *found.values(), ""]))
+    return {frame: json.loads(line) for frame, line in found.items()}
 
 
-def _frame_jobs(job: RemapJob, raw: Raw, out: Path, earlier: dict[str, dict[str, Any]]) -> Iterator[FrameJob]:
+def shard_journals(out: Path) -> list[Path]:
+    """What the shards of a domain have noted, finished or not."""
+    return sorted(path for name in ("*.jsonl", f"*/{JOURNAL}") for path in (out / SHARDS).glob(name))
+
+
+def _frame_jobs(job: RemapJob, raw: Raw, out: Path, earlier: Notes) -> Iterator[FrameJob]:
     for split, frames in raw.frames.items():
         labels = raw.dataset.splits[split]
         for frame in frames:

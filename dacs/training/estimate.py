@@ -20,6 +20,7 @@ from dacs.jobs import WORLD as RENDERED
 from dacs.jobs import RunRequest, dataset_of, domains_of, job_digest, job_of, origin, requests
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import FEATURE_LOSS, Method, method
+from dacs.prepare.shards import Shard
 from dacs.settings import Params
 from dacs.verify import RECORD
 
@@ -32,6 +33,7 @@ ON_GPU = (*TRAININGS, "adabn", "evaluate")
 # Stated rates; docs/performance.md says how each was measured.
 RENDER = 0.3  # seconds for a million raw pixels, rendered and written
 REMAP = {"png": 0.065, "ppm": 0.037}  # the same, prepared
+CHECK = {"png": 0.22, "ppm": 0.1}  # of that time, for a frame that a shard has prepared
 FORWARD = {"pyramid": 24e3, "deeplab_resnet101": 1.44e6, "daformer": 1.0e6}  # operations of a pixel: a step of DACS / 7
 CPU = {"pyramid": 31e9, "deeplab_resnet101": 76e9}  # operations a second of a step on one thread, in fp32
 START = 10  # seconds of a job that imports torch
@@ -114,7 +116,19 @@ def _data_jobs(params: Params, domain: str) -> Iterator[Job]:
     first = Job("world" if by_world else "download", frames, "frames", RENDER * megapixels if by_world else None)
     yield _timed(first, domain, _same_frames(params, domain))
     stated = REMAP[params.remap.images] * megapixels if megapixels else None
-    yield _timed(Job("remap", frames, "frames", stated), domain, _same_size(params, domain))
+    yield from _remap_jobs(params, domain, stated)
+
+
+def _remap_jobs(params: Params, domain: str, stated: float | None) -> Iterator[Job]:
+    """One job; or those that share the frames, and one that checks what they made."""
+    splits, same, total = raw_frames(params, domain).values(), _same_size(params, domain), params.remap.shards
+    if total > 1:
+        for number in range(1, total + 1):
+            own = sum(len(Shard(number, total).frames(count)) for count in splits)
+            part = stated and stated * own / sum(splits)
+            yield _timed(Job("remap_shard", own, "frames", part), f"{domain}-{number}-of-{total}", same)
+    share = 1.0 if total == 1 else CHECK[params.remap.images]
+    yield _timed(Job("remap", sum(splits), "frames", stated and share * stated), domain, same)
 
 
 def _run_job(request: RunRequest, device: Device, counted: Mapping[str, Counted]) -> Job:

@@ -48,7 +48,7 @@ def cost_plan(params: Params, device: Device, counted: Mapping[str, Counted]) ->
 
 def _jobs_table(jobs: list[Job], device: Device) -> str:
     lines = [
-        f"{'rule':10} {'jobs':>5} {'work':>18} {'stated h':>9} {'expected h':>10} {'took h':>8} {'took / stated':>14}"
+        f"{'rule':11} {'jobs':>5} {'work':>18} {'stated h':>9} {'expected h':>10} {'took h':>8} {'took / stated':>14}"
     ]
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
@@ -57,8 +57,8 @@ def _jobs_table(jobs: list[Job], device: Device) -> str:
         work = f"{sum(job.amount for job in of_rule):,} {of_rule[0].unit}"
         share = f"{ratio:.2f} ({len(timed)} jobs)" if ratio else ""
         cells = _hours(stated(of_rule)), _hours(expected(of_rule)), _hours(took) if timed else ""
-        lines.append(f"{rule:10} {len(of_rule):5} {work:>18} {cells[0]:>9} {cells[1]:>10} {cells[2]:>8} {share:>14}")
-    lines.append(f"{'all':10} {len(jobs):5} {'':18} {_hours(stated(jobs)):>9} {_hours(_sum_by_rule(jobs)):>10}")
+        lines.append(f"{rule:11} {len(of_rule):5} {work:>18} {cells[0]:>9} {cells[1]:>10} {cells[2]:>8} {share:>14}")
+    lines.append(f"{'all':11} {len(jobs):5} {'':18} {_hours(stated(jobs)):>9} {_hours(_sum_by_rule(jobs)):>10}")
     trained = [job for job in jobs if job.rule in ON_GPU]
     if device.gpu:
         lines.append(f"GPU hours: {_hours(_sum_by_rule(trained))} of train, adapt, adabn and evaluate.")

@@ -30,7 +30,7 @@ from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
 from dacs.methods import adapting, base_of, possible, recalibrating, supervised
 from dacs.provenance import code_digest
-from dacs.stale import code_of_job
+from dacs.stale import code_of_job, is_prepared
 from dacs.training.run import snapshot_steps
 from dacs.training.run_cache import code_of
 from dacs.verify import RECORD
@@ -159,6 +159,14 @@ def settings(verb):
     return of_job
 
 
+def shards(wildcards):
+    """What the jobs note that share the frames of a domain; none where one job does all, or where it is prepared."""
+    domain, total = wildcards.domain, PARAMS.remap.shards
+    if total == 1 or is_prepared(PARAMS, domain, Path("data/ready")):
+        return []
+    return expand(rules.remap_shard.output.notes, domain=domain, shard=range(1, total + 1), shards=total)
+
+
 def files_of_custom(wildcards):
     """A digest of the present files of a custom domain; none for others."""
     return CUSTOM_FILES.get(wildcards.domain, "")
@@ -167,6 +175,11 @@ def files_of_custom(wildcards):
 def code_of_remap(wildcards):
     """A digest of the code that preparing a domain reaches."""
     return code_of_job("remap", domain=wildcards.domain)
+
+
+def code_of_shard(wildcards):
+    """A digest of the code that preparing a share of a domain's frames reaches."""
+    return code_of_job("remap_shard", domain=wildcards.domain)
 
 
 def code_of_run(wildcards):

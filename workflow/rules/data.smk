@@ -57,9 +57,38 @@ rule download:
         " --out data/raw/{wildcards.domain} --manifest {output.manifest} > {log} 2>&1"
 
 
+# Shares of a domain's frames on several nodes, where `remap.shards` is above 1; `remap` then puts them together.
+rule remap_shard:
+    input:
+        raw="data/raw/{domain}/manifest.json",
+    output:
+        notes=temp("data/ready/{domain}/.shards/{shard}-of-{shards}.jsonl"),
+    log:
+        "logs/remap_shard/{domain}-{shard}-of-{shards}.log",
+    benchmark:
+        "logs/benchmarks/remap_shard/{domain}-{shard}-of-{shards}.tsv"
+    wildcard_constraints:
+        shard=r"\d+",
+        shards=r"\d+",
+    priority: 3
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        settings=settings("remap"),
+        code=code_of_shard,
+    message:
+        "Mapping share {wildcards.shard} of {wildcards.shards} of {wildcards.domain} to train ids"
+    shell:
+        "python -m dacs remap --settings {params.settings} --shard {wildcards.shard}/{wildcards.shards}"
+        " --raw data/raw/{wildcards.domain} --out data/ready/{wildcards.domain} --workers {threads} > {log} 2>&1"
+
+
 rule remap:
     input:
         raw="data/raw/{domain}/manifest.json",
+        shards=shards,
     output:
         prepared("{domain}", "train"),
     log:
