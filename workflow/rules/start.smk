@@ -14,10 +14,11 @@ from dacs.config import read_file
 from dacs.datasets.decode import listing
 from dacs.files import break_links
 from dacs.jobs import notes
+from dacs.layout import PreparedSplit
 from dacs.stale import stale
-from dacs.training.run_cache import adopt, drop
+from dacs.training.run_cache import CHECKED, adopt, drop
 from dacs.training.status import kept
-from dacs.verify import ASIDE, Damage, damages, damages_of_tables, set_aside
+from dacs.verify import ASIDE, Damage, damages, damages_of_split, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
@@ -80,6 +81,9 @@ def set_damaged_aside():
         if path not in known
     ]
     other = [*restored, *stale(PARAMS, runs, reports, prepared, manifests)]
+    damaged += damages_of_frames(
+        runs, prepared, {path for each in damaged + other for path in (each.path, each.marker)}
+    )
     fate = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
     if damaged:
         print(listing(f"Not as recorded, {fate} and made again", map(str, damaged)), file=sys.stderr)
@@ -92,6 +96,17 @@ def set_damaged_aside():
     if other:
         adopt(runs)  # an undone edit finds them again
     set_aside(other)
+
+
+def damages_of_frames(runs, prepared, gone):
+    """What was changed of prepared frames, which are read only where a run or an evaluation is missing or in `gone`."""
+    for request in (run for each in requests(PARAMS) for run in (each, each.init) if run):
+        run = RunDir.of(runs, request.task, request.method, request.seed)
+        asked = [run.spec, *[run.evaluation.metrics] * (request.method in METHODS)]
+        if not all(path.exists() and path not in gone for path in asked):
+            splits = [PreparedSplit(path.parent) for name in DOMAINS for path in prepared.glob(f"{name}/*/stats.json")]
+            return [damage for split in splits for damage in damages_of_split(split, CHECKED)]
+    return []
 
 
 def plan_again(outputs):
