@@ -166,8 +166,16 @@ def check_terms_of_downloads():
                 raise WorkflowError(str(error)) from None
 
 
+def show_full_disk():
+    """Say so where the disk is full: the logs, which would, are on it."""
+    free = shutil.disk_usage(".").free // 10**6
+    if free < FEW_MB:
+        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
+
+
 def show_what_is_kept(watcher):
     """Print, after an interruption or a failure, what is kept, and the command that resumes."""
+    show_full_disk()  # here, since Snakemake may fail by it too, and then calls no hook
     own = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     command = os.environ.get("DACS_COMMAND") or ("dvc repro" if "DVC_ROOT" in os.environ else own)
     print(f"\nStopped. Kept: the results of {watcher.counted()}.", file=sys.stderr)
@@ -199,13 +207,6 @@ def show_failures(logs):
             print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
 
 
-def show_full_disk():
-    """Say so where the disk is full: the logs, which would, are on it."""
-    free = shutil.disk_usage(".").free // 10**6
-    if free < FEW_MB:
-        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
-
-
 onsuccess:
     atexit.unregister(show_what_is_kept)
     records.normalise()
@@ -215,4 +216,3 @@ onsuccess:
 onerror:
     records.normalise()
     show_failures(log)
-    show_full_disk()
