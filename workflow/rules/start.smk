@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import platform
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ FEW_MB = 50  # free on the disk, less than most jobs write
 
 # Held while this Snakemake lives, however it ends.
 ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
+HOLDER = Path(".cache/snakemake.txt")  # which process that is
 
 
 # Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
@@ -56,10 +58,13 @@ def wait_for_others():
     try:
         ALIVE.acquire()
     except Timeout:
-        print("Another Snakemake works in this folder; waiting for it to end.", file=sys.stderr, flush=True)
+        holder = HOLDER.read_text() if HOLDER.exists() else "unknown"
+        print(f"Another Snakemake ({holder}) works in this folder; waiting for it to end.", file=sys.stderr, flush=True)
         ALIVE.acquire(blocking=True)
     except OSError:
         return  # the file system has no locks
+    with suppress(OSError):  # a full disk
+        HOLDER.write_text(f"process {os.getpid()} on {platform.node()}")
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
     if locks:
         print(
