@@ -11,7 +11,7 @@ demo photos page: export DACS_COMMAND = make $@
 
 AUDIT_SERVER := https://api.osv.dev
 
-.PHONY: demo photos page test lint audit torture test-slurm test-s3 experiments clean
+.PHONY: demo photos page test test-slow lint audit torture test-slurm test-s3 experiments clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
@@ -44,8 +44,11 @@ audit: $(READY)  ## known vulnerabilities in the versions of requirements.lock; 
 	uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes -r requirements.lock \
 	-r requirements-dev.lock -r requirements-gpu.lock
 
-torture: $(READY) .venv/dev  ## the slow tests: branches, clones, experiments; kills, damage, full disks, with a table at the end
-	pytest -m "slow or faults"
+test-slow: $(READY) .venv/dev  ## the slow tests but for those of torture: branches, clones, experiments, campaigns
+	pytest -m "slow and not faults"
+
+torture: $(READY) .venv/dev  ## kills, damage, fuzz and full disks: a line for each, a table at the end, both in logs/torture.txt too
+	pytest tests/faults --table logs/torture.txt
 
 # The same environment with the plugins of Snakemake for clusters, in a separate folder.
 test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node, which needs slurm-wlm, munge and root, and by a stand-in of kubectl

@@ -3,6 +3,9 @@
 import json
 import shutil
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +14,16 @@ from pipeline import TOOLS, Pipeline, create, environment
 SNAKEMAKE = ("snakemake", "--cores", "1", "all")
 REPRO = ("dvc", "repro")
 LIMIT = 600  # seconds that a command may take
+AT_ONCE = 2  # pipelines, of one core each
 SETTINGS = {
     "runs__tasks": ["gta5-cityscapes"],
     "runs__methods": ["source", "adabn", "dacs"],
+    # A small network, since most of the time of so small a pipeline is imports and building networks.
+    "model__network": "small",
+    "model__weights": "none",
+    "train__bn_statistics": "live",
+    "adapt__bn_statistics": "live",
+    "scales__smoke__loop__snapshots": 2,
     "scales__smoke__loop__checkpoint_every": 10,
     "scales__smoke__train": {"steps": 100},
     "scales__smoke__adapt": {"steps": 50, "rare_class_frame": 0.0},
@@ -24,22 +34,51 @@ COMPARED = ("data/manifests/*", "data/ready/**/*", "runs/**/*", "reports/**/*")
 class Outcome(NamedTuple):
     """What became of one fault."""
 
-    group: str
-    case: str
     mended: bool  # the same bytes as without the fault
     manual: int = 0  # steps beyond running the same command again
-    kills: int = 0
-    resumed: bool = False  # from a checkpoint
-    seconds: float = 0.0
     reason: str = ""
+    kills: tuple[str, ...] = ()
+    resumed: bool = False  # from a checkpoint
+    group: str = ""
+    case: str = ""
+    seconds: float = 0.0
 
     @property
     def survived(self) -> bool:
         """Whether the same command alone mended it."""
         return self.mended and not self.manual
 
+    def __str__(self) -> str:
+        fate = "survived" if self.survived else f"LOST ({self.reason})"
+        how = [*self.kills, *["resumed from a checkpoint"] * self.resumed, f"{self.seconds:.0f} s"]
+        return f"{self.group}: {self.case}: {fate}; {', '.join(how)}"
 
-OUTCOMES: list[Outcome] = []  # of this session, for the table at its end
+
+class Fault(NamedTuple):
+    """Something that is done to a pipeline in a folder, and what becomes of it."""
+
+    group: str
+    case: str
+    attempt: Callable[[Path], Outcome]
+
+
+def try_one(fault: Fault, folder: Path) -> Outcome:
+    """Try a fault; the folder stays where it was not survived. A fault that cannot be tried is lost."""
+    begin = time.monotonic()
+    try:
+        outcome = fault.attempt(folder)
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        outcome = Outcome(False, reason=f"{type(error).__name__}: {error}")
+    if outcome.survived:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome._replace(group=fault.group, case=fault.case, seconds=time.monotonic() - begin)
+
+
+def try_all(faults: list[Fault], folder: Path) -> Iterator[Outcome]:
+    """Try faults, two at a time, each in a folder of its own; yield each outcome as soon as it is known."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        tried = [pool.submit(try_one, fault, folder / str(number)) for number, fault in enumerate(faults)]
+        yield from (each.result() for each in as_completed(tried))
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -48,11 +87,11 @@ def table(outcomes: list[Outcome]) -> str:
     lines = [f"{'fault':22}{'tried':>7}" + "".join(f"{name:>{len(name) + 3}}" for name in head)]
     for name in (*dict.fromkeys(each.group for each in outcomes), "all"):
         found = [each for each in outcomes if name in ("all", each.group)]
-        rows = [(o.survived, not o.mended, o.manual, o.kills, o.resumed, o.seconds) for o in found]
+        rows = [(o.survived, not o.mended, o.manual, len(o.kills), o.resumed, o.seconds) for o in found]
         sums = [round(sum(column)) for column in zip(*rows, strict=True)]
         numbers = (f"{value:{len(title) + 3}}" for title, value in zip(head, sums, strict=True))
         lines.append(f"{name:22}{len(found):7}{''.join(numbers)}")
-    return "\n".join(lines + [f"not survived: {o.group}, {o.case}: {o.reason}" for o in outcomes if not o.survived])
+    return "\n".join(lines + [f"not survived: {each}" for each in outcomes if not each.survived])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -86,20 +125,17 @@ def execute(pipeline: Pipeline, *command: str) -> subprocess.CompletedProcess[st
     return subprocess.run([TOOLS / command[0], *command[1:]], **kinds, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def mend(pipeline: Pipeline, expected: dict[str, bytes], *command: str) -> tuple[bool, int, str]:
-    """Run the command; where that is not enough, what its message asks for, then the command again.
-
-    Returns whether the results are then as expected, how many steps a person had to take, and what went wrong first.
-    """
+def mend(pipeline: Pipeline, expected: dict[str, bytes], *command: str) -> Outcome:
+    """Run the command; where that is not enough, what its message asks for, then the command again."""
     done = execute(pipeline, *command)
     wrong = differences(results(pipeline), expected)
     if done.returncode == 0 and not wrong:
-        return True, 0, ""
+        return Outcome(True)
     tail = done.stdout.rstrip().splitlines()[-12:] if done.returncode else []
     reason = " | ".join([f"returned {done.returncode}", wrong, *tail])
     execute(pipeline, "python", "-m", "dacs", "verify", "--remake")
     done = execute(pipeline, *command)
-    return done.returncode == 0 and not differences(results(pipeline), expected), 1, reason
+    return Outcome(done.returncode == 0 and not differences(results(pipeline), expected), manual=1, reason=reason)
 
 
 # --------------------------------------------------------------------------------------------------------------------

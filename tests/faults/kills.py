@@ -2,29 +2,31 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 from pipeline import Pipeline, environment
 
-from faults.harness import LIMIT, SNAKEMAKE, STORE, TRAININGS, Outcome, durations, mend, results, rewind
+from faults.harness import LIMIT, SNAKEMAKE, STORE, TRAININGS, Fault, Outcome, durations, mend, results, rewind
 
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-VICTIMS = ("job", "command", "group")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL)
+WAYS = [*product(("job", "command", "group"), SIGNALS)]
+STEP = 13  # through them all, with each signal and victim soon
+LAST = 0.9  # share of a job's time at which it is killed at the latest, so that it has not ended
 
 
 class Kill(NamedTuple):
     """How a command is killed."""
 
     stage: str
-    number: int  # from which signal, victim and time follow
+    number: int  # what is random follows from it; consecutive ones differ in signal and victim
     command: tuple[str, ...] = SNAKEMAKE
 
     @property
@@ -37,32 +39,45 @@ class Kill(NamedTuple):
         """How often the command is killed before it may end."""
         return 2 if self.after_checkpoint and self.number % 4 == 0 else 1
 
-    def __str__(self) -> str:
-        return f"{' '.join(self.command)}, kill {self.number} in {self.stage}"
+    @property
+    def orphans(self) -> bool:
+        """Whether jobs of a killed command go on while it is run again; as after a power cut they do not."""
+        return self.number % 2 == 1
+
+    def way(self, turn: int) -> tuple[str, signal.Signals]:
+        """The victim and the signal of the first or the second time."""
+        return WAYS[STEP * (self.number + turn) % len(WAYS)]
+
+
+def of_kill(base: Pipeline, kill: Kill) -> Fault:
+    """The kill as a fault in a copy of a finished pipeline."""
+    group = "kill of dvc repro" if kill.command[0] == "dvc" else f"kill in {kill.stage}"
+    case = f"{' '.join(kill.command)}, {kill.number} in {kill.stage}"
+    return Fault(group, case, lambda folder: kill_and_mend(base, kill, folder))
 
 
 def kill_and_mend(base: Pipeline, kill: Kill, folder: Path) -> Outcome:
     """Kill a command in a copy, run it again, and compare with the results of an undisturbed run."""
-    begin, draw = time.monotonic(), random.Random(str(kill))
+    draw, seconds, logs = random.Random(str(kill)), durations(base)[kill.stage], ""
     pipeline, expected = base.copy(folder), results(base)
     rewind(pipeline, kill.stage)
-    seconds, kills, logs = durations(base)[kill.stage], [], ""
-    for _ in range(kill.times):
-        kills += interrupt(pipeline, kill, draw, seconds)
+    struck: list[str] = []
+    for turn in range(kill.times):
+        struck += interrupt(pipeline, kill, kill.way(turn), draw.random(), seconds)
         logs += logs_of(pipeline)
-    mended, manual, reason = mend(pipeline, expected, *kill.command)
+    outcome = mend(pipeline, expected, *kill.command)
     resumed = "resuming from the checkpoint" in logs + logs_of(pipeline)
-    if mended and not manual:
-        shutil.rmtree(folder, ignore_errors=True)
-    group = "dvc repro" if kill.command[0] == "dvc" else kill.stage
-    return Outcome(
-        group, f"{kill} ({', '.join(kills)})", mended, manual, len(kills), resumed, time.monotonic() - begin, reason
-    )
+    return outcome._replace(kills=tuple(struck), resumed=resumed)
 
 
-def interrupt(pipeline: Pipeline, kill: Kill, draw: random.Random, seconds: float) -> list[str]:
-    """Run the command and kill something of it in the stage; name what was killed, if it had not ended yet."""
-    number, victim, delay, orphans = draw.choice(SIGNALS), draw.choice(VICTIMS), draw.random(), draw.random() < 0.5
+def interrupt(
+    pipeline: Pipeline, kill: Kill, way: tuple[str, signal.Signals], delay: float, seconds: float
+) -> list[str]:
+    """Run the command and kill something of it in the stage; name what was killed, if it had not ended yet.
+
+    `delay`: in [0, 1), share of the stage's seconds, or seconds after a checkpoint.
+    """
+    victim, number = way
     finished = {path.parent for path in pipeline.folder.glob(f"{STORE}/*/settings.json")}
     running = start(pipeline, *kill.command)
     job = wait_for(lambda: _job_of(running.pid, kill.stage), running)
@@ -71,11 +86,11 @@ def interrupt(pipeline: Pipeline, kill: Kill, draw: random.Random, seconds: floa
         wait_for(lambda: any(path.parent not in finished for path in pipeline.folder.glob(checkpoints)), running)
         time.sleep(delay)
     else:
-        time.sleep(delay * seconds)
+        time.sleep(delay * LAST * seconds)
     family = _family(running.pid)
     struck = strike(running, job, number, victim)
     running.wait(LIMIT)
-    if orphans and number == signal.SIGKILL:  # as a power cut; otherwise jobs go on while the command is run again
+    if number == signal.SIGKILL and not kill.orphans:
         kill_all(family)
     return [f"{number.name} to {victim}"] * struck
 
@@ -142,5 +157,5 @@ def wait_for(found: Callable[[], Any], running: subprocess.Popen[bytes]) -> Any:
         if result := found():
             return result
         assert time.monotonic() < until, f"nothing to kill within {LIMIT} s"
-        time.sleep(0.05)
+        time.sleep(0.1)
     return None

@@ -4,7 +4,7 @@ import random
 import shutil
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,28 @@ from dacs.jobs import JOBS, job_file, job_of, notes, requests
 from dacs.layout import RunDir
 from dacs.provenance import ROOT
 from dacs.training.run_cache import make_run
-from faults.harness import OUTCOMES, Outcome
+from faults.harness import Outcome
 
 pytestmark = pytest.mark.faults
-FEW = 20
+Record = Callable[[str, list[Outcome]], None]
+FEW, LINE = 20, 100
 VALUES = [None, True, -1, 0, 0.5, 1e308, float("nan"), 10**30, "", "x" * 999, "../..", "ä\0", [], [[]], {}, {"a": {}}]
 NOISE = string.printable + "\0ä€\U0001f600"
+
+
+def fuzz(group: str, numbers: range, attempt: Callable[[int], str], record: Record) -> bool:
+    """Record what went wrong in each attempt, in lines of a hundred; return whether nothing did."""
+    wrong = False
+    for first in numbers[::LINE]:
+        begin, outcomes = time.monotonic(), []
+        for number in range(first, min(first + LINE, numbers.stop)):
+            reason = attempt(number)
+            outcomes.append(Outcome(not reason, reason=reason, group=group, case=str(number)))
+        outcomes[-1] = outcomes[-1]._replace(seconds=time.monotonic() - begin)
+        lost = [str(each) for each in outcomes if not each.survived]
+        record("\n".join([f"{group}: {len(outcomes)} tried, {len(lost)} lost", *lost]), outcomes)
+        wrong = wrong or bool(lost)
+    return not wrong
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -79,23 +95,17 @@ def read_params(path: Path) -> str:
     return ""
 
 
-def fuzz_params(numbers: range, path: Path) -> list[str]:
-    """What went wrong with variants of params.yaml; each is recorded."""
-    begin, wrong = time.monotonic(), []
-    for number in numbers:
-        draw = random.Random(number)
-        text = draw.choice([changed_text, changed_value])(draw)
-        path.write_text(text, errors="surrogatepass")
-        if reason := read_params(path):
-            wrong.append(f"{number}: {reason}")
-        OUTCOMES.append(Outcome("fuzz: params.yaml", str(number), not reason, reason=reason))
-    OUTCOMES[-1] = OUTCOMES[-1]._replace(seconds=time.monotonic() - begin)
-    return wrong
+def fuzz_params(number: int, path: Path) -> str:
+    """What went wrong with a variant of params.yaml, if anything."""
+    draw = random.Random(number)
+    text = draw.choice([changed_text, changed_value])(draw)
+    path.write_text(text, errors="surrogatepass")
+    return read_params(path)
 
 
 @pytest.mark.slow
-def test_any_variant_of_params_is_read_or_refused_in_words(tmp_path: Path) -> None:
-    assert fuzz_params(range(600), tmp_path / "params.yaml") == []
+def test_any_variant_of_params_is_read_or_refused_in_words(tmp_path: Path, record: Record) -> None:
+    assert fuzz("fuzz: params.yaml", range(600), lambda number: fuzz_params(number, tmp_path / "params.yaml"), record)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -137,18 +147,17 @@ def train_on_damaged(number: int, ready: Path, expected: dict[str, bytes], out: 
     return f"{path}: done, with other weights" if other else ""
 
 
-def fuzz_files(numbers: range, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What went wrong with damaged files; each is recorded."""
-    monkeypatch.chdir(tmp_path)
-    begin, ready, wrong = time.monotonic(), tiny.prepare(Path("ready")), []
+def fuzz_files(numbers: range, folder: Path, monkeypatch: pytest.MonkeyPatch, record: Record) -> bool:
+    """Whether nothing went wrong with damaged files; each is recorded."""
+    monkeypatch.chdir(folder)
+    ready = tiny.prepare(Path("ready"))
     expected = weights_of(ready)
-    for number in numbers:
+
+    def attempt(number: int) -> str:
         shutil.rmtree(".cache/runs", ignore_errors=True)
-        if reason := train_on_damaged(number, ready, expected, Path(f"out{number}")):
-            wrong.append(f"{number}: {reason}")
-        OUTCOMES.append(Outcome("fuzz: files", str(number), not reason, reason=reason))
-    OUTCOMES[-1] = OUTCOMES[-1]._replace(seconds=time.monotonic() - begin)
-    return wrong
+        return train_on_damaged(number, ready, expected, Path(f"out{number}"))
+
+    return fuzz("fuzz: files", numbers, attempt, record)
 
 
 def weights_of(ready: Path) -> dict[str, bytes]:
@@ -157,13 +166,13 @@ def weights_of(ready: Path) -> dict[str, bytes]:
 
 
 def test_a_few_damaged_files_are_refused_in_words_or_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: Record
 ) -> None:
-    assert fuzz_files(range(FEW), monkeypatch, tmp_path) == []
+    assert fuzz_files(range(FEW), tmp_path, monkeypatch, record)
 
 
 @pytest.mark.slow
 def test_any_damaged_file_is_refused_in_words_or_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: Record
 ) -> None:
-    assert fuzz_files(range(FEW, 300), monkeypatch, tmp_path) == []
+    assert fuzz_files(range(FEW, 300), tmp_path, monkeypatch, record)

@@ -7,19 +7,18 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pipeline import Pipeline
 
-from faults.harness import OUTCOMES, RUN, SNAKEMAKE, STORE, Outcome, entry_of, mend, results, rewind
+from faults.harness import RUN, SNAKEMAKE, STORE, Fault, Outcome, entry_of, mend, results, rewind
 from faults.kills import start, wait_for
 
 pytestmark = pytest.mark.faults
-Fault = Callable[[Pipeline], None]
+Damage = Callable[[Pipeline], None]
+Survive = Callable[[list[Fault]], list[Outcome]]
 DACS = f"{RUN}/dacs/seed0"
 CUTS: dict[str, Callable[[bytes], bytes]] = {
     "{}": lambda content: b"{}\n",
@@ -38,7 +37,7 @@ def garbage_in_weights(pipeline: Pipeline) -> None:
     (pipeline.folder / DACS / "weights.safetensors").write_bytes(b"garbage")
 
 
-def cache_entry(damage: str) -> Fault:
+def cache_entry(damage: str) -> Damage:
     """The run is asked for again, and found damaged in the run cache."""
 
     def make(pipeline: Pipeline) -> None:
@@ -54,7 +53,7 @@ def cache_entry(damage: str) -> Fault:
     return make
 
 
-def flipped_checkpoint(number: int) -> Fault:
+def flipped_checkpoint(number: int) -> Damage:
     """The first checkpoint of a training that was killed."""
 
     def make(pipeline: Pipeline) -> None:
@@ -80,7 +79,7 @@ def flip(path: Path, draw: random.Random) -> None:
     path.write_bytes(content)
 
 
-def damaged_json(name: str, how: str, stage: str) -> Fault:
+def damaged_json(name: str, how: str, stage: str) -> Damage:
     """What reads the file is run again."""
 
     def make(pipeline: Pipeline) -> None:
@@ -107,7 +106,7 @@ READERS = {  # a file and the stage that is run again so that it is read
     "reports/figures/record.json": "",
     ".cache/settings/*.json": "evaluate",
 }
-FAULTS: dict[str, Fault] = {
+DAMAGES: dict[str, Damage] = {
     "a typed number in summary.csv": typed_number,
     "garbage in weights": garbage_in_weights,
     **{f"run cache: {damage}": cache_entry(damage) for damage in ("changed weights", "missing weights", "broken JSON")},
@@ -115,49 +114,38 @@ FAULTS: dict[str, Fault] = {
     "a flipped bit in a prepared frame": flipped_frame,
     **{f"{how}: {name}": damaged_json(name, how, stage) for name, stage in READERS.items() for how in CUTS},
 }
+EDITED = "edited results"
 GROUPS = {"run cache": "run cache", "a flipped bit": "flipped bits", **dict.fromkeys(CUTS, "damaged JSON")}
 
 
 def group_of(name: str) -> str:
-    return next((group for start, group in GROUPS.items() if name.startswith(start)), "edited results")
+    return next((group for start, group in GROUPS.items() if name.startswith(start)), EDITED)
 
 
-def damage_and_mend(base: Pipeline, name: str, folder: Path) -> Outcome:
-    begin, pipeline = time.monotonic(), base.copy(folder)
-    FAULTS[name](pipeline)
-    mended, manual, reason = mend(pipeline, results(base), *SNAKEMAKE)
-    if mended and not manual:
-        shutil.rmtree(folder)
-    return Outcome(group_of(name), name, mended, manual, seconds=time.monotonic() - begin, reason=reason)
+def of_damage(base: Pipeline, name: str) -> Fault:
+    def attempt(folder: Path) -> Outcome:
+        pipeline = base.copy(folder)
+        DAMAGES[name](pipeline)
+        return mend(pipeline, results(base), *SNAKEMAKE)
+
+    return Fault(group_of(name), name, attempt)
 
 
-def assert_mended(base: Pipeline, names: list[str], folder: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        copies = (folder / str(number) for number in range(len(names)))
-        found = [*pool.map(damage_and_mend, [base] * len(names), names, copies)]
-    OUTCOMES.extend(found)
-    assert [f"{each.case}: {each.reason}" for each in found if not each.survived] == []
-
-
-def test_edited_results_are_made_again(base: Pipeline, tmp_path: Path) -> None:
-    assert_mended(base, ["a typed number in summary.csv", "garbage in weights"], tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("group", ["run cache", "flipped bits", "damaged JSON"])
-def test_damage_is_mended(group: str, base: Pipeline, tmp_path: Path) -> None:
-    assert_mended(base, [name for name in FAULTS if group_of(name) == group], tmp_path)
-
-
-@pytest.mark.slow
-def test_a_changed_parameter_counts_where_snakemakes_records_are_lost(base: Pipeline, tmp_path: Path) -> None:
-    """They are what it compares settings with."""
-    begin, undisturbed, pipeline = time.monotonic(), base.copy(tmp_path / "undisturbed"), base.copy(tmp_path / "lost")
+def change_without_records(base: Pipeline, folder: Path) -> Outcome:
+    """Change a parameter where Snakemake's records, which it compares settings with, are lost."""
+    undisturbed, pipeline = base.copy(folder / "undisturbed"), base.copy(folder / "lost")
     shutil.rmtree(pipeline.folder / ".snakemake")
     for each in (undisturbed, pipeline):
         each.set(methods__dacs={"threshold": 0.5})
     undisturbed.run(*SNAKEMAKE)
-    mended, manual, reason = mend(pipeline, results(undisturbed), *SNAKEMAKE)
-    seconds = time.monotonic() - begin
-    OUTCOMES.append(Outcome("records lost", "adapt.threshold changed", mended, manual, seconds=seconds, reason=reason))
-    assert (mended, manual) == (True, 0), reason
+    return mend(pipeline, results(undisturbed), *SNAKEMAKE)
+
+
+def test_edited_results_are_made_again(base: Pipeline, survive: Survive) -> None:
+    survive([of_damage(base, name) for name in DAMAGES if group_of(name) == EDITED])
+
+
+@pytest.mark.slow
+def test_damage_is_mended(base: Pipeline, survive: Survive) -> None:
+    lost = Fault("records lost", "adapt.threshold changed", lambda folder: change_without_records(base, folder))
+    survive([lost, *(of_damage(base, name) for name in DAMAGES if group_of(name) != EDITED)])

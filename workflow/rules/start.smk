@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import platform
 import shlex
 import shutil
 import signal
@@ -14,10 +15,11 @@ from dacs.config import read_file
 from dacs.datasets.decode import listing
 from dacs.files import break_links
 from dacs.jobs import notes
+from dacs.layout import PreparedSplit
 from dacs.stale import stale
-from dacs.training.run_cache import adopt, drop
+from dacs.training.run_cache import CHECKED, adopt, drop
 from dacs.training.status import kept
-from dacs.verify import ASIDE, Damage, damages, damages_of_tables, set_aside
+from dacs.verify import ASIDE, Damage, damages, damages_of_split, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
@@ -25,6 +27,7 @@ FEW_MB = 50  # free on the disk, less than most jobs write
 
 # Held while this Snakemake lives, however it ends.
 ALIVE = FileLock(Path(".cache/snakemake.lock"), blocking=False)
+HOLDER = Path(".cache/snakemake.txt")  # which process that is
 
 
 # Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
@@ -55,10 +58,13 @@ def wait_for_others():
     try:
         ALIVE.acquire()
     except Timeout:
-        print("Another Snakemake works in this folder; waiting for it to end.", file=sys.stderr, flush=True)
+        holder = HOLDER.read_text() if HOLDER.exists() else "unknown"
+        print(f"Another Snakemake ({holder}) works in this folder; waiting for it to end.", file=sys.stderr, flush=True)
         ALIVE.acquire(blocking=True)
     except OSError:
         return  # the file system has no locks
+    with suppress(OSError):  # a full disk
+        HOLDER.write_text(f"process {os.getpid()} on {platform.node()}")
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
     if locks:
         print(
@@ -80,6 +86,9 @@ def set_damaged_aside():
         if path not in known
     ]
     other = [*restored, *stale(PARAMS, runs, reports, prepared, manifests)]
+    damaged += damages_of_frames(
+        runs, prepared, {path for each in damaged + other for path in (each.path, each.marker)}
+    )
     fate = "would be set aside" if READS_ONLY else f"kept in {ASIDE}"
     if damaged:
         print(listing(f"Not as recorded, {fate} and made again", map(str, damaged)), file=sys.stderr)
@@ -92,6 +101,17 @@ def set_damaged_aside():
     if other:
         adopt(runs)  # an undone edit finds them again
     set_aside(other)
+
+
+def damages_of_frames(runs, prepared, gone):
+    """What was changed of prepared frames, which are read only where a run or an evaluation is missing or in `gone`."""
+    for request in (run for each in requests(PARAMS) for run in (each, each.init) if run):
+        run = RunDir.of(runs, request.task, request.method, request.seed)
+        asked = [run.spec, *[run.evaluation.metrics] * (request.method in METHODS)]
+        if not all(path.exists() and path not in gone for path in asked):
+            splits = [PreparedSplit(path.parent) for name in DOMAINS for path in prepared.glob(f"{name}/*/stats.json")]
+            return [damage for split in splits for damage in damages_of_split(split, CHECKED)]
+    return []
 
 
 def plan_again(outputs):
@@ -151,8 +171,16 @@ def check_terms_of_downloads():
                 raise WorkflowError(str(error)) from None
 
 
+def show_full_disk():
+    """Say so where the disk is full: the logs, which would, are on it."""
+    free = shutil.disk_usage(".").free // 10**6
+    if free < FEW_MB:
+        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
+
+
 def show_what_is_kept(watcher):
     """Print, after an interruption or a failure, what is kept, and the command that resumes."""
+    show_full_disk()  # here, since Snakemake may fail by it too, and then calls no hook
     own = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     command = os.environ.get("DACS_COMMAND") or ("dvc repro" if "DVC_ROOT" in os.environ else own)
     print(f"\nStopped. Kept: the results of {watcher.counted()}.", file=sys.stderr)
@@ -184,13 +212,6 @@ def show_failures(logs):
             print("\n".join(["", f"{name} ends with:", *lines[-LINES:]]), file=sys.stderr)
 
 
-def show_full_disk():
-    """Say so where the disk is full: the logs, which would, are on it."""
-    free = shutil.disk_usage(".").free // 10**6
-    if free < FEW_MB:
-        print(f"\nOnly {free} MB are free on the disk of {Path.cwd()}: free some space.", file=sys.stderr)
-
-
 onsuccess:
     atexit.unregister(show_what_is_kept)
     records.normalise()
@@ -200,4 +221,3 @@ onsuccess:
 onerror:
     records.normalise()
     show_failures(log)
-    show_full_disk()
