@@ -171,13 +171,13 @@ def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeli
 def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted(pipeline: Pipeline) -> None:
     """The job's time is the sum of theirs, its memory and GPUs those of one; a finished run is not trained again."""
     pipeline.set(campaigns={"two": CAMPAIGN})
-    pipeline.set(scales__smoke__adapt__steps=600, scales__smoke__loop__checkpoint_every=10000)
+    pipeline.set(scales__smoke__train__steps=401, scales__smoke__adapt__steps=400, scales__smoke__loop__checkpoint_every=10000)
     logs = [pipeline.folder / f"logs/adapt/{TASK}-{method}-seed0.log" for method in ("dacs", "dacs@all")]
 
     def second_trains() -> bool:
         texts = [log.read_text() if log.exists() else "" for log in logs]
-        begun = all("/600:" in text for text in texts)
-        assert not begun or any("step 600/600" in text for text in texts), "both train at a time"
+        begun = all("/400:" in text for text in texts)
+        assert not begun or any("step 400/400" in text for text in texts), "both train at a time"
         return begun
 
     command = (*SUBMIT, "--group-components", "run=2", "--", "reports/campaigns/two.csv")
@@ -186,7 +186,7 @@ def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted
     assert asked == [("1-00:00:00", "24000M", "1"), ("2-00:00:00", "32000M", "1")]
     texts = [log.read_text() for log in logs]
     assert sorted("resuming from the checkpoint at step" in text for text in texts) == [False, True]
-    assert sorted("step 600/600" in text for text in texts) == [False, True]
+    assert sorted("step 400/400" in text for text in texts) == [False, True]
 
 
 def test_a_campaign_of_200_runs_is_50_jobs(pipeline: Pipeline) -> None:
