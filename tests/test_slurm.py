@@ -171,7 +171,9 @@ def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeli
 def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted(pipeline: Pipeline) -> None:
     """The job's time is the sum of theirs, its memory and GPUs those of one; a finished run is not trained again."""
     pipeline.set(campaigns={"two": CAMPAIGN})
-    pipeline.set(scales__smoke__train__steps=401, scales__smoke__adapt__steps=400, scales__smoke__loop__checkpoint_every=10000)
+    pipeline.set(
+        scales__smoke__train__steps=401, scales__smoke__adapt__steps=400, scales__smoke__loop__checkpoint_every=10000
+    )
     logs = [pipeline.folder / f"logs/adapt/{TASK}-{method}-seed0.log" for method in ("dacs", "dacs@all")]
 
     def second_trains() -> bool:
