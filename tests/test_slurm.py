@@ -41,15 +41,18 @@ KillWait=60
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
 """
-# This Slurm keeps no accounts, so it is asked what runs now; it is near, so it is asked often; its node has no GPU.
+# This Slurm keeps no accounts, so it is asked what runs now; it is near, so it is asked often.
 SUBMIT = (
     *("snakemake", "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "--", "all"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
 )
+TASK = "gta5-cityscapes"
+CAMPAIGN = {"tasks": [TASK], "seeds": [0], "base": "dacs", "methods": [], "variants": {"all": {"threshold": 0.0}}}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
+    for name in ("gpu0", "gpu1"):  # that jobs ask for, and nothing here uses
+        (folder / name).touch()
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
     configuration = folder / "slurm.conf"
     ports = [_free_port(), _free_port()]
     configuration.write_text(
@@ -96,8 +102,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def pipeline(tmp_path: Path, cluster: None) -> Pipeline:
-    made = create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
-    made.edit("profiles/slurm/profile.yaml", "gpu: 1", "gpu: 0")
+    made = create(tmp_path, runs__tasks=[TASK], runs__methods=["source", "dacs"])
     made.edit("profiles/slurm/profile.yaml", "remap: 8, remap_target: 8", "remap: 2, remap_target: 2")
     return made
 
@@ -119,9 +124,31 @@ def _wait(until: Callable[[], bool], complaint: str, seconds: int = 120) -> None
         time.sleep(0.2)
 
 
+def _submitted(pipeline: Pipeline, job: str) -> list[tuple[str, ...]]:
+    """Time, memory and GPUs that each submission of a rule or group of rules asked for, in order."""
+    jobs = _output("scontrol", "--oneliner", "show", "jobs").splitlines()
+    mine = [line for line in jobs if str(pipeline.folder) in line and f"Comment=rule_{job} " in f"{line} "]
+    return [re.findall(r"TimeLimit=(\S+) .*MinMemoryNode=(\S+) .*TresPerJob=gres.gpu:(\d+)", line)[0] for line in mine]
+
+
+def _preempted(pipeline: Pipeline, command: tuple[str, ...], until: Callable[[], bool]) -> None:
+    """Run a command, and preempt all jobs of Slurm at some moment of it."""
+    kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
+    with (pipeline.folder / "out").open("w") as out:
+        running = subprocess.Popen([TOOLS / command[0], *command[1:]], stdout=out, **kinds)
+        try:
+            _wait(until, "training never began", 300)
+            urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
+            _output(*urgent, "--wrap=sleep 3")
+            assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
+        finally:
+            running.kill()
+
+
 def test_the_pipeline_runs_on_slurm_and_then_nothing_is_left_to_do(pipeline: Pipeline) -> None:
-    printed = pipeline.run(*SUBMIT)
-    assert printed.count("has been submitted with SLURM jobid") == EVERY.total() - 2  # figures and report are made here
+    """Figures and report are made here; a run and its evaluation are one job."""
+    printed = pipeline.run(*SUBMIT, "--", "all")
+    assert printed.count("has been submitted with SLURM jobid") == EVERY.total() - 2 - EVERY["adapt"]
     assert (pipeline.folder / "reports/index.html").exists()
     assert not pipeline.jobs(*SNAKEMAKE)
 
@@ -129,22 +156,44 @@ def test_the_pipeline_runs_on_slurm_and_then_nothing_is_left_to_do(pipeline: Pip
 def test_a_job_that_fails_is_given_more_memory_and_time(pipeline: Pipeline) -> None:
     pipeline.edit("dacs/training/loop.py", "    save_results(state, folder)\n", "    raise SystemExit(1)\n")
     pipeline.edit("profiles/slurm/profile.yaml", "retries: 3", "retries: 1")
-    pipeline.run(*SUBMIT, fails=True)
-    jobs = _output("scontrol", "--oneliner", "show", "jobs").splitlines()
-    trained = [job for job in jobs if str(pipeline.folder) in job and "Comment=rule_train" in job]
-    asked = [re.findall(r"TimeLimit=(\S+) .*MinMemoryNode=(\S+)", job)[0] for job in trained]
-    assert asked == [("2-00:00:00", "24000M"), ("4-00:00:00", "32000M")]
+    pipeline.run(*SUBMIT, "--", "all", fails=True)
+    assert _submitted(pipeline, "train_start") == [("12:00:00", "24000M", "1"), ("1-00:00:00", "32000M", "1")]
 
 
 def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeline: Pipeline) -> None:
     """Slurm signals all processes of the job; no regular checkpoint is due before the end of the training."""
     pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=10000)
-    kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
-    with (pipeline.folder / "out").open("w") as out:
-        running = subprocess.Popen([TOOLS / SUBMIT[0], *SUBMIT[1:]], stdout=out, **kinds)
-        log = pipeline.folder / "logs/train/gta5-cityscapes-source-seed0.log"
-        _wait(lambda: log.exists() and "/1200:" in log.read_text(), "training never began", 300)
-        urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
-        _output(*urgent, "--wrap=sleep 3")
-        assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
+    log = pipeline.folder / f"logs/train/{TASK}-source-seed0.log"
+    _preempted(pipeline, (*SUBMIT, "--", "all"), lambda: log.exists() and "/1200:" in log.read_text())
     assert "resuming from the checkpoint at step" in log.read_text()
+
+
+def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted(pipeline: Pipeline) -> None:
+    """The job's time is the sum of theirs, its memory and GPUs those of one; a finished run is not trained again."""
+    pipeline.set(campaigns={"two": CAMPAIGN})
+    pipeline.set(
+        scales__smoke__train__steps=401, scales__smoke__adapt__steps=400, scales__smoke__loop__checkpoint_every=10000
+    )
+    logs = [pipeline.folder / f"logs/adapt/{TASK}-{method}-seed0.log" for method in ("dacs", "dacs@all")]
+
+    def second_trains() -> bool:
+        texts = [log.read_text() if log.exists() else "" for log in logs]
+        begun = all("/400:" in text for text in texts)
+        assert not begun or any("step 400/400" in text for text in texts), "both train at a time"
+        return begun
+
+    command = (*SUBMIT, "--group-components", "run=2", "--", "reports/campaigns/two.csv")
+    _preempted(pipeline, command, second_trains)
+    asked = _submitted(pipeline, "run_adapt_evaluate")
+    assert asked == [("1-00:00:00", "24000M", "1"), ("2-00:00:00", "32000M", "1")]
+    texts = [log.read_text() for log in logs]
+    assert sorted("resuming from the checkpoint at step" in text for text in texts) == [False, True]
+    assert sorted("step 400/400" in text for text in texts) == [False, True]
+
+
+def test_a_campaign_of_200_runs_is_50_jobs(pipeline: Pipeline) -> None:
+    variants = {f"ema_{number}": {"ema": number / 1000} for number in range(950, 999)}
+    pipeline.set(campaigns={"many": {**CAMPAIGN, "seeds": [0, 1, 2, 3], "variants": variants}})
+    planned = pipeline.run(*SUBMIT, "--group-components", "run=4", "-n", "--", "reports/campaigns/many.csv")
+    assert re.search(r"^adapt +200$", planned, re.MULTILINE)
+    assert planned.count("Group job run") == 50
