@@ -31,7 +31,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 def record(pytestconfig: pytest.Config) -> Callable[[str, list[Outcome]], None]:
     """Takes outcomes to the table, which is also written to a file, and prints a line."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    file = pytestconfig.getoption("table", None)  # known only where tests/faults is an argument
+    given = pytestconfig.getoption("table", None)  # known only where tests/faults is an argument
+    file = given and given.absolute()  # a test may change the folder
 
     def add(line: str, outcomes: list[Outcome]) -> None:
         OUTCOMES.extend(outcomes)

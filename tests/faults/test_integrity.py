@@ -93,6 +93,7 @@ def damaged_json(name: str, how: str, stage: str) -> Damage:
     return make
 
 
+NO_JSON = ("empty", "cut")
 READERS = {  # a file and the stage that is run again so that it is read
     f"{DACS}/settings.json": "evaluate",
     f"{DACS}/evaluation/metrics.json": "figures",
@@ -112,7 +113,11 @@ DAMAGES: dict[str, Damage] = {
     **{f"run cache: {damage}": cache_entry(damage) for damage in ("changed weights", "missing weights", "broken JSON")},
     **{f"a flipped bit in a checkpoint, {number}": flipped_checkpoint(number) for number in range(3)},
     "a flipped bit in a prepared frame": flipped_frame,
-    **{f"{how}: {name}": damaged_json(name, how, stage) for name, stage in READERS.items() for how in CUTS},
+    **{
+        f"{how}: {name}": damaged_json(name, how, stage)
+        for number, (name, stage) in enumerate(READERS.items())
+        for how in ("{}", NO_JSON[number % 2])
+    },
 }
 EDITED = "edited results"
 GROUPS = {"run cache": "run cache", "a flipped bit": "flipped bits", **dict.fromkeys(CUTS, "damaged JSON")}
