@@ -127,7 +127,7 @@ def _wait(until: Callable[[], bool], complaint: str, seconds: int = 120) -> None
 def _submitted(pipeline: Pipeline, job: str) -> list[tuple[str, ...]]:
     """Time, memory and GPUs that each submission of a rule or group of rules asked for, in order."""
     jobs = _output("scontrol", "--oneliner", "show", "jobs").splitlines()
-    mine = [line for line in jobs if str(pipeline.folder) in line and f"Comment=rule_{job} " in f"{line} "]
+    mine = [line for line in jobs if str(pipeline.folder) in line and f"Comment=rule_{job}" in line]
     return [re.findall(r"TimeLimit=(\S+) .*MinMemoryNode=(\S+) .*TresPerJob=gres.gpu:(\d+)", line)[0] for line in mine]
 
 
