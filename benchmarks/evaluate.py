@@ -1,7 +1,7 @@
 """What evaluation costs beyond the forward passes: whole passes over frames, and ways of counting.
 
     python benchmarks/evaluate.py [--scale smoke|demo|paper] [--frames N] [--times N] [--device auto|cpu|cuda]
-                                  [--weights RUN/weights.safetensors] [--index data/ready/cityscapes/val]
+                                  [--weights RUN/weights.safetensors] [--split data/ready/cityscapes/val]
 
 A pass reads frames and labels, computes logits, takes the likeliest class of each pixel and counts. It is compared with
 the forward pass of the same batches alone, whose images are on the device already. All ways take turns; medians, of
@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="demo", choices=("smoke", "demo", "paper"))
     parser.add_argument("--weights", type=Path, help="weights of a finished run; default: random ones")
-    parser.add_argument("--index", type=Path, help="a prepared split with labels; default: frames of random shapes")
+    parser.add_argument("--split", type=Path, help="a prepared split with labels; default: frames of random shapes")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--times", type=int, default=7)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -136,9 +136,9 @@ def main() -> None:
     at = params_at(given.scale)
     network = load(given.weights) if given.weights else build(at.model.model_copy(update={"weights": NONE}))
     with tempfile.TemporaryDirectory() as name:
-        if given.index is None:
+        if given.split is None:
             write_frames(Path(name), given.frames, at.remap.sizes["cityscapes"], at.remap.images)
-        passes(network.to(device).eval(), given.index or Path(name), at.evaluate.batch, given, device)
+        passes(network.to(device).eval(), given.split or Path(name), at.evaluate.batch, given, device)
     for size in ((512, 1024), (1024, 2048)):
         counting(size, given.times, device)
 

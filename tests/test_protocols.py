@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dacs.errors import RunFailed
 from dacs.evaluation import protocols
 from dacs.evaluation.confusion import count
 from dacs.evaluation.counts import Counts, read_counts
@@ -182,6 +183,15 @@ def test_a_network_without_batchnorm_has_one_result_with_and_without_adabn(
     assert [*found.protocols] == LAST
     for name in ("student", "teacher"):
         assert np.array_equal(found.by_frame(f"last/{name}_adabn/full"), found.by_frame(f"last/{name}/full"))
+
+
+def test_numbers_that_are_not_finite_are_no_classes(target: PreparedDomain, tmp_path: Path) -> None:
+    run = tiny.finished_run(tmp_path / "run")
+    weights = load_file(run.weights)
+    save_file({name: value + float("nan") * name.endswith("bias") for name, value in weights.items()}, run.weights)
+    with pytest.raises(RunFailed, match="not finite"):
+        evaluate(run, target, EvaluationDir(tmp_path / "out"))
+    assert not EvaluationDir(tmp_path / "out").metrics.exists()
 
 
 def test_predictions_of_merged_classes_count_as_the_other_in_every_protocol(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
+from dacs.files import read_json, write_json
 from dacs.labels import CITYSCAPES
 from dacs.layout import RunDir
 from dacs.methods import METHODS
@@ -163,6 +164,17 @@ def test_conflation_is_drawn_over_the_steps_of_each_class(data: ReportData) -> N
     assert len({plot.name for plot in plots.values()}) == 19
     title = plots["bus"].figure.get_suptitle()
     assert title.endswith("bus as truck")
+
+
+def test_runs_of_one_method_may_start_at_different_steps(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    spec = RunDir(tmp_path / f"runs/{TASK}/source/seed1").spec
+    write_json(spec, {**read_json(spec), "settings": {"train": {"steps": 2000, "start": 900}}})
+    found = read(tmp_path)
+    states = found.table("checkpoints", TASK).query("method == 'dacs'")
+    assert states.groupby("seed")["steps"].max().tolist() == [1500, 2100]
+    rows = found.table("conflation_steps", TASK).query("`class` == 'bus' and method == 'dacs'")
+    assert rows["steps"].tolist() == [1200, 1500, 1800, 2100]
 
 
 def test_a_share_too_small_to_be_listed_counts_as_none(tmp_path: Path) -> None:

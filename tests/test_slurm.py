@@ -185,7 +185,7 @@ def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted
     command = (*SUBMIT, "--group-components", "run=2", "--", "reports/campaigns/two.csv")
     _preempted(pipeline, command, second_trains)
     asked = _submitted(pipeline, "run_adapt_evaluate")
-    assert asked == [("1-00:00:00", "24000M", "1"), ("2-00:00:00", "32000M", "1")]
+    assert asked == [("2-02:00:00", "24000M", "1"), ("4-04:00:00", "32000M", "1")]
     texts = [log.read_text() for log in logs]
     assert sorted("resuming from the checkpoint at step" in text for text in texts) == [False, True]
     assert sorted("step 400/400" in text for text in texts) == [False, True]

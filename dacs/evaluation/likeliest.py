@@ -55,7 +55,7 @@ def _by_parts(logits: Tensor, size: tuple[int, ...], *, align_corners: bool, con
     """As `likeliest`, a few classes at a time where all of them would take more than a quarter of a gigabyte."""
     most = max(1, ENLARGED // (len(logits) * size[0] * size[1]))
     shape = (len(logits), *size)
-    best, ids = logits.new_full(shape, -torch.inf), torch.empty(shape, dtype=torch.uint8, device=logits.device)
+    best, ids = logits.new_full(shape, -torch.inf), torch.zeros(shape, dtype=torch.uint8, device=logits.device)
     total = torch.zeros_like(best)  # of exp(logit - best) over the classes so far
     for first in range(0, logits.shape[1], most):
         part = logits[:, first : first + most]

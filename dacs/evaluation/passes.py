@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from dacs.errors import RunFailed
 from dacs.loading.split import Split
 from dacs.models.device import memory_errors
 from dacs.models.segmenter import Segmenter
@@ -20,7 +21,13 @@ def batches(
 
 
 def forward(network: Segmenter, images: Images) -> Logits:
-    """The logits of a batch. Raises RunFailed where the memory of the GPU is full."""
+    """The logits of a batch. Raises RunFailed where they are not finite, or the memory of the GPU is full."""
     advice = f"Set evaluate.batch to {max(1, len(images) // 2)} in params.yaml; it has no effect on the result."
     with memory_errors(f"{len(images)} frames at a time", advice), torch.inference_mode():
-        return network(images)
+        logits = network(images)
+    if not logits.isfinite().all():
+        raise RunFailed(
+            "The network predicts numbers that are not finite, so there are no classes to count.\n"
+            "Its training diverged, or its weights are damaged: lower lr in params.yaml, or run 'dacs verify --remake'."
+        )
+    return logits

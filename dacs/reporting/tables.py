@@ -31,6 +31,7 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
     groups = {task: groups_of(task, labels, absent_in_target(missing, task)) for task in tasks}
     scores, iou = score_table(found, groups), iou_table(found)
     before = pd.DataFrame([(*run[:3], steps_before(run.folder) or 0) for run in runs], columns=[*KEY, "before"])
+    of_methods = before.groupby(KEY[:2])["before"].max().reset_index()
     conflation, pair = conflation_tables(runs, labels, groups)
     resampled, headlines = Resampled(found), {run.task: each.headline for run, each in found.items() if each.measured}
     tables = {
@@ -50,7 +51,7 @@ def read(runs: Sequence[Run], prepared: Path, frames: int, labels: LabelSet) -> 
         "calibration": evaluation_table(runs, "calibration"),
         "confident": evaluation_table(runs, "confident"),
         "conflation": conflation,
-        "conflation_steps": from_the_start(conflation_over_steps(runs, pair), before.drop(columns="seed")),
+        "conflation_steps": from_the_start(conflation_over_steps(runs, pair), of_methods),
         "pair": pair,
         "similarity": similarity_table(prepared, {run.task: run.folder.appearance for run in runs}),
         "data": split_table(prepared, tasks),
@@ -194,7 +195,7 @@ def curve_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 def from_the_start(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """A table by step with `steps` too: counted from the start of the weights that a run starts from."""
-    own = table.merge(before.drop_duplicates(), how="left")["before"].to_numpy()
+    own = table.merge(before, how="left")["before"].to_numpy()
     table.insert([*table].index("step") + 1, "steps", table["step"] + own)
     return table
 

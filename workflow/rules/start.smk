@@ -64,6 +64,7 @@ def wait_for_others():
     except OSError:
         return  # the file system has no locks
     with suppress(OSError):  # a full disk
+        HOLDER.unlink(missing_ok=True)
         HOLDER.write_text(f"process {os.getpid()} on {platform.node()}")
     locks = [path for path in Path(".snakemake/locks").glob("*") if path.is_file()]
     if locks:
