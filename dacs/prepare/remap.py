@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -43,8 +43,10 @@ JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all a
 Notes = dict[str, dict[str, Any]]  # by frame
 
 
-def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
+def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int, record: Callable[[], None] = lambda: None) -> None:
     """Prepare every split of a domain below `out`; a custom domain's table says where its raw frames are.
+
+    `record` is called when all tables are written, while `out` is still held. Shards that are at work are waited for.
 
     All frames are read before anything is reported: raises RunFailed listing what breaks the contract of the data, and
     then leaves no index. Finished frames stay, so that the next run makes only what is missing or has changed.
@@ -52,6 +54,7 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
     raw, prepared = find_raw(job, raw_folder, out), PreparedDomain(out)
     splits = [prepared.split(name) for name in raw.dataset.prepared_splits]
     with working_alone(out, "another 'dacs remap' is at work", wait=True):
+        _wait_for_shards(out)
         remove_tables(raw, prepared)
         earlier = open_journal(out / JOURNAL, job, raw, shard_journals(out))
         tallies = prepare_frames(job, raw, out, workers, out / JOURNAL, earlier)
@@ -63,6 +66,7 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
                 _write_split(job, prepared.split(name), tallies[images], name == labels, shapes)
         report = data_report(raw, tallies, label_set(job.labels), job.size)
         write_json(prepared.data_report, report)
+        record()
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
         for path in (out / JOURNAL, *out.glob(".*.partial*"), *out.glob(f"{SHARDS}/.*.lock")):
             path.unlink()
@@ -80,10 +84,11 @@ def find_raw(job: RemapJob, raw_folder: Path, out: Path) -> Raw:
 
 
 def remove_tables(raw: Raw, prepared: PreparedDomain) -> None:
-    """Remove what says that a domain is prepared as a whole."""
-    for split in map(prepared.split, raw.dataset.prepared_splits):
-        for path in (prepared.data_report, split.index, split.stats, split.class_counts):
-            path.unlink(missing_ok=True)
+    """Remove what says that a domain is prepared as a whole: tables, the data report and the record of all."""
+    splits = map(prepared.split, raw.dataset.prepared_splits)
+    tables = (path for split in splits for path in (split.index, split.stats, split.class_counts))
+    for path in (*prepared.path.glob("*.json"), *tables):
+        path.unlink(missing_ok=True)
 
 
 def prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int, notes: Path, earlier: Notes) -> dict[str, Tally]:
@@ -124,6 +129,14 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
             found |= {json.loads(line)["frame"]: line for line in lines[1:] if lines[0] == header}
     write_text(path, "\n".join([header, *found.values(), ""]))
     return {frame: json.loads(line) for frame, line in found.items()}
+
+
+def _wait_for_shards(out: Path) -> None:
+    """Wait until no shard is at work; none begins while `out` is held."""
+    for folder in sorted((out / SHARDS).glob("[0-9]*-of-*[0-9]")):
+        shard = folder.name.replace("-of-", "/")
+        with working_alone(folder, f"'dacs remap --shard {shard}' is at work", wait=True):
+            pass
 
 
 def shard_journals(out: Path) -> list[Path]:

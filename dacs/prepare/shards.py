@@ -6,7 +6,8 @@ when all are done. `remap` then makes only what no shard has noted, checks every
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,16 +44,29 @@ class Shard(NamedTuple):
         return range(self.number - 1, count, self.total)
 
 
-def remap_shard(job: RemapJob, raw_folder: Path, out: Path, workers: int, shard: Shard) -> None:
+def remap_shard(
+    job: RemapJob,
+    raw_folder: Path,
+    out: Path,
+    workers: int,
+    shard: Shard,
+    is_prepared: Callable[[], bool] = lambda: False,
+) -> None:
     """Prepare the frames of one shard below `out`, and note what each was made from.
 
     Frames that any shard, or an interrupted run, has noted are not made again, whatever their number was. No shard
-    writes a file of another. Raises RunFailed for frames that break the contract of the data; finished frames stay.
+    writes a file of another. Nothing is done where `is_prepared`, which is called while no `remap` is at work, says that
+    all is prepared as asked. Raises RunFailed for frames that break the contract of the data; finished frames stay.
     """
     raw, folder = find_raw(job, raw_folder, out), shard.folder(out)
     own = {split: [frames[index] for index in shard.frames(len(frames))] for split, frames in raw.frames.items()}
-    with working_alone(folder, f"another 'dacs remap --shard {shard}' is at work", wait=True):
-        remove_tables(raw, PreparedDomain(out))
+    with ExitStack() as held:
+        with working_alone(out, "another 'dacs remap' is at work", wait=True):
+            if is_prepared():
+                print(f"{job.domain}: already prepared, so shard {shard} has nothing to do.")
+                return
+            held.enter_context(working_alone(folder, f"another 'dacs remap --shard {shard}' is at work", wait=True))
+            remove_tables(raw, PreparedDomain(out))
         earlier = open_journal(folder / JOURNAL, job, raw, [out / JOURNAL, *shard_journals(out)])
         tallies = prepare_frames(job, raw._replace(frames=own), out, workers, folder / JOURNAL, earlier)
         os.replace(folder / JOURNAL, folder.with_suffix(".jsonl"))
