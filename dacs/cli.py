@@ -100,7 +100,7 @@ def download(settings: Path, out: Path, manifest: Path) -> None:
 def remap(settings: Path, raw: Path, out: Path, workers: int = 1, shard: str | None = None) -> None:
     """Map raw labels to train ids and resize the frames, once."""
     from dacs.prepare.remap import remap
-    from dacs.prepare.shards import Shard, remap_shard, unfinished
+    from dacs.prepare.shards import Shard, remap_shard
     from dacs.stale import Asked, is_made, made_with
 
     job, part = _job(settings, RemapJob), None if shard is None else Shard.of(shard)
@@ -109,8 +109,6 @@ def remap(settings: Path, raw: Path, out: Path, workers: int = 1, shard: str | N
         asked = Asked(PreparedDomain(out).data_report, out / RECORD, recorded)
         remap_shard(job, raw, out, workers, part, lambda: is_made(asked))
         return
-    for line in unfinished(out):
-        print(line)
     names = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
     tables = (path for name in names for path in out.glob(name))  # once they are written
     remap(job, raw, out, workers, lambda: write_record(out / RECORD, tables, recorded))

@@ -84,3 +84,15 @@ def test_remap_waits_for_a_shard_that_is_at_work(tmp_path: Path, capsys: pytest.
     assert "2-of-3: 'dacs remap --shard 2/3' is at work there; waiting for it." in capsys.readouterr().err
     prepare("gta5", raw, tmp_path / "fresh")
     assert results(out) == results(tmp_path / "fresh")
+
+
+def test_shards_of_other_settings_and_of_an_earlier_run_are_not_taken_for_the_present_ones(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--shard", "1/1"]) == 0
+    other = [*command[:2], job_file(job_of("gta5").model_copy(update={"resample": "bilinear"})), *command[3:]]
+    for _ in range(2):
+        for arguments in (other, command):
+            assert main([*arguments, "--shard", "1/2"]) == 0
+            assert main(arguments) == 0
+            assert "of 2 shards 2 have not finished" in capsys.readouterr().out

@@ -55,6 +55,8 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int, record: Call
     splits = [prepared.split(name) for name in raw.dataset.prepared_splits]
     with working_alone(out, "another 'dacs remap' is at work", wait=True):
         _wait_for_shards(out)
+        for line in unfinished(job, raw, out):
+            print(line)
         remove_tables(raw, prepared)
         earlier = open_journal(out / JOURNAL, job, raw, shard_journals(out))
         tallies = prepare_frames(job, raw, out, workers, out / JOURNAL, earlier)
@@ -68,10 +70,10 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int, record: Call
         write_json(prepared.data_report, report)
         record()
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
-        for path in (out / JOURNAL, *out.glob(".*.partial*"), *out.glob(f"{SHARDS}/.*.lock")):
+        for path in (out / JOURNAL, *out.glob(".*.partial*")):
             path.unlink()
-        for folder in (out / SHARDS).glob("[0-9]*-of-*[0-9]"):
-            shutil.rmtree(folder)
+        if (out / SHARDS).exists():
+            shutil.rmtree(out / SHARDS)
 
 
 def find_raw(job: RemapJob, raw_folder: Path, out: Path) -> Raw:
@@ -117,11 +119,7 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
 
     What is noted in `others` is added to it.
     """
-    row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
-    code = code_digest("dacs.prepare.remap:remap", *row)
-    train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
-    versions = PIL.__version__, cv2.__version__, version("torch")
-    header = canonical([job.model_dump(mode="json"), train_ids, *versions, code])
+    header = _header(job, raw)
     found: dict[str, str] = {}
     for each in (*others, path):
         with suppress(FileNotFoundError):  # of a shard that has just finished
@@ -129,6 +127,33 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
             found |= {json.loads(line)["frame"]: line for line in lines[1:] if lines[0] == header}
     write_text(path, "\n".join([header, *found.values(), ""]))
     return {frame: json.loads(line) for frame, line in found.items()}
+
+
+def _header(job: RemapJob, raw: Raw) -> str:
+    """The first line of a journal: settings, code and versions of its notes."""
+    row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
+    code = code_digest("dacs.prepare.remap:remap", *row)
+    train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
+    versions = PIL.__version__, cv2.__version__, version("torch")
+    return canonical([job.model_dump(mode="json"), train_ids, *versions, code])
+
+
+def unfinished(job: RemapJob, raw: Raw, out: Path) -> Iterator[str]:
+    """In words, the shards of a domain that have not finished; nothing where a set of shards is whole.
+
+    Notes of other settings or code do not count.
+    """
+    header, found = _header(job, raw), dict[int, set[int]]()
+    for path in shard_journals(out):
+        if path.read_text().split("\n", 1)[0] == header:
+            finished = path.name != JOURNAL
+            number, total = map(int, (path.stem if finished else path.parent.name).split("-of-"))
+            found.setdefault(total, set()).update({number} if finished else ())
+    missing = {total: sorted({*range(1, total + 1)} - numbers) for total, numbers in found.items()}
+    if all(missing.values()):
+        for total, numbers in missing.items():
+            listed = ", ".join(map(str, numbers))
+            yield f"{out}: of {total} shards {listed} have not finished; the frames that they lack are prepared now."
 
 
 def _wait_for_shards(out: Path) -> None:
@@ -141,7 +166,8 @@ def _wait_for_shards(out: Path) -> None:
 
 def shard_journals(out: Path) -> list[Path]:
     """What the shards of a domain have noted, finished or not."""
-    return sorted(path for name in ("*.jsonl", f"*/{JOURNAL}") for path in (out / SHARDS).glob(name))
+    names = ("[0-9]*-of-*.jsonl", f"[0-9]*-of-*/{JOURNAL}")
+    return sorted(path for name in names for path in (out / SHARDS).glob(name))
 
 
 def _frame_jobs(job: RemapJob, raw: Raw, out: Path, earlier: Notes) -> Iterator[FrameJob]:
