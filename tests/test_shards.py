@@ -171,6 +171,12 @@ def test_the_plan_counts_a_job_for_each_shard_and_one_that_checks_them() -> None
     assert 0 < stated["remap"] < whole / 4
 
 
+def test_one_job_prepares_a_data_set_unless_shards_are_asked_for() -> None:
+    """A workstation, on which more jobs would only read all frames a second time."""
+    jobs = Counter(job.rule for job in jobs_of(load(tiny.changed("scale", "paper")), Device(False, None, ""), {}))
+    assert (jobs["remap"], jobs["remap_shard"]) == (3, 0)
+
+
 # ---- the workflow
 
 
