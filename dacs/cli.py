@@ -17,7 +17,7 @@ from dacs.arguments import parser_of
 from dacs.errors import BadRequest, DacsError, Interrupted, RunFailed
 from dacs.fields import Device, Section
 from dacs.files import write_json, write_text
-from dacs.layout import EvaluationDir, PreparedSplit, RunDir
+from dacs.layout import EvaluationDir, PreparedDomain, PreparedSplit, RunDir
 from dacs.methods import METHODS, supervised
 from dacs.settings import (
     AppearanceJob,
@@ -100,20 +100,18 @@ def download(settings: Path, out: Path, manifest: Path) -> None:
 def remap(settings: Path, raw: Path, out: Path, workers: int = 1, shard: str | None = None) -> None:
     """Map raw labels to train ids and resize the frames, once."""
     from dacs.prepare.remap import remap
-    from dacs.prepare.shards import Shard, remap_shard, unfinished
-    from dacs.stale import made_with
+    from dacs.prepare.shards import Shard, remap_shard
+    from dacs.stale import Asked, is_made, made_with
 
     job, part = _job(settings, RemapJob), None if shard is None else Shard.of(shard)
     recorded = made_with("remap", job, domain=job.domain)
-    (out / RECORD).unlink(missing_ok=True)
     if part:
-        remap_shard(job, raw, out, workers, part)
+        asked = Asked(PreparedDomain(out).data_report, out / RECORD, recorded)
+        remap_shard(job, raw, out, workers, part, lambda: is_made(asked))
         return
-    for line in unfinished(out):
-        print(line)
-    remap(job, raw, out, workers)
-    tables = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
-    write_record(out / RECORD, (path for name in tables for path in out.glob(name)), recorded)
+    names = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
+    tables = (path for name in names for path in out.glob(name))  # once they are written
+    remap(job, raw, out, workers, lambda: write_record(out / RECORD, tables, recorded))
 
 
 def train(settings: Path, seed: int, source: Path, target: Path, out: Path, method: str = "source") -> None:

@@ -78,7 +78,11 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
 
 def is_prepared(params: Params, domain: str, ready: Path) -> bool:
     """Whether a domain is prepared as it is asked for, by its own record."""
-    asked = _prepared(params, domain, ready)
+    return is_made(_prepared(params, domain, ready))
+
+
+def is_made(asked: Asked) -> bool:
+    """Whether an output is there, and was made as it is asked for by the record beside it."""
     try:
         return asked.output.exists() and asked.made_with.items() <= read_json(asked.record).items()
     except RunFailed:

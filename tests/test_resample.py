@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dacs.prepare.pixels import resize
-from dacs.prepare.resample import Kernel, exact_rows, resized, weights
+from dacs.prepare.resample import Kernel, columns_first, exact_rows, resized, weights
 
 SIZES = (
     ((1052, 1914), (720, 1280)),
@@ -17,6 +17,10 @@ SIZES = (
     ((60, 80), (60, 40)),
     ((60, 80), (30, 80)),
     ((300, 40), (7, 5)),
+    ((1920, 1080), (512, 1024)),  # these and the one above: columns first
+    ((1052, 600), (720, 700)),
+    ((138, 46), (131, 82)),
+    ((91, 51), (41, 69)),
 )
 
 
@@ -50,6 +54,23 @@ def test_no_value_is_more_than_a_level_off_pillow(
         assert made.shape == (*smaller, 3)
         assert off.max() <= 1, name
         assert (off > 0).mean() < (0.01 if name == "smooth" and size[0] < 10 * smaller[0] else 0.3), name
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
+def test_the_order_of_rows_and_columns_is_known(kernel: Kernel) -> None:
+    """Resizing one way and then the other shows which of them Pillow begins with."""
+    rng, found = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(400):
+        height, width, rows, columns = map(int, np.exp(rng.uniform(2, 5.2, 4)))
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        ways = ((rows, width), (height, columns))
+        made = [by_pillow(by_pillow(image, way, kernel).astype(np.uint8), (rows, columns), kernel) for way in ways]
+        by_columns, by_rows = (np.array_equal(each, by_pillow(image, (rows, columns), kernel)) for each in made)
+        assert by_columns or by_rows
+        if by_columns != by_rows:
+            assert columns_first((height, width), (rows, columns)) == by_columns, (height, width, rows, columns)
+            found[by_columns] += 1
+    assert min(found.values()) > 50
 
 
 def test_rows_that_torch_rounds_the_other_way_add_up_where_it_resizes_all_of_them() -> None:

@@ -19,7 +19,8 @@ from dacs.config import load
 from dacs.errors import BadRequest, RunFailed
 from dacs.jobs import job_file
 from dacs.layout import SHARDS
-from dacs.prepare.shards import Shard, remap_shard, unfinished
+from dacs.prepare.remap import find_raw, unfinished
+from dacs.prepare.shards import Shard, remap_shard
 from dacs.settings import RemapJob
 from dacs.training.estimate import Device, jobs_of
 
@@ -35,7 +36,7 @@ def prepare_shard(domain: str, raw: Path, out: Path, shard: str) -> None:
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """All files but the notes, which the workflow removes."""
+    """All files but the notes."""
     return {name: content for name, content in contents(out).items() if not name.startswith(SHARDS)}
 
 
@@ -57,9 +58,7 @@ def test_any_number_of_shards_writes_the_same_bytes(
     prepare(domain, tmp_path / "raw", tmp_path / "out")
     assert not encoded
     assert results(tmp_path / "out") == results(tmp_path / "one")
-    assert {path.name for path in (tmp_path / "out" / SHARDS).iterdir()} == {
-        f"{number}-of-{total}.jsonl" for number in range(1, total + 1)
-    }
+    assert not (tmp_path / "out" / SHARDS).exists()
 
 
 def test_each_frame_is_in_one_shard_and_no_file_is_written_by_two(tmp_path: Path) -> None:
@@ -93,7 +92,7 @@ def test_a_killed_shard_resumes_at_its_next_frame(tmp_path: Path, monkeypatch: p
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert [*unfinished(out)] == [
+    assert [*unfinished(job_of("gta5"), find_raw(job_of("gta5"), raw, out), out)] == [
         f"{out}: of 3 shards 1, 2, 3 have not finished; the frames that they lack are prepared now."
     ]
     encoded = stop_after(99, monkeypatch)
@@ -170,6 +169,12 @@ def test_the_plan_counts_a_job_for_each_shard_and_one_that_checks_them() -> None
     )
     assert stated["remap_shard"] == pytest.approx(whole)
     assert 0 < stated["remap"] < whole / 4
+
+
+def test_one_job_prepares_a_data_set_unless_shards_are_asked_for() -> None:
+    """A workstation, on which more jobs would only read all frames a second time."""
+    jobs = Counter(job.rule for job in jobs_of(load(tiny.changed("scale", "paper")), Device(False, None, ""), {}))
+    assert (jobs["remap"], jobs["remap_shard"]) == (3, 0)
 
 
 # ---- the workflow

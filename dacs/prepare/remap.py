@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -43,8 +43,10 @@ JOURNAL = ".frames.jsonl"  # what each finished frame was made from, until all a
 Notes = dict[str, dict[str, Any]]  # by frame
 
 
-def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
+def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int, record: Callable[[], None] = lambda: None) -> None:
     """Prepare every split of a domain below `out`; a custom domain's table says where its raw frames are.
+
+    `record` is called when all tables are written, while `out` is still held. Shards that are at work are waited for.
 
     All frames are read before anything is reported: raises RunFailed listing what breaks the contract of the data, and
     then leaves no index. Finished frames stay, so that the next run makes only what is missing or has changed.
@@ -52,6 +54,9 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
     raw, prepared = find_raw(job, raw_folder, out), PreparedDomain(out)
     splits = [prepared.split(name) for name in raw.dataset.prepared_splits]
     with working_alone(out, "another 'dacs remap' is at work", wait=True):
+        _wait_for_shards(out)
+        for line in unfinished(job, raw, out):
+            print(line)
         remove_tables(raw, prepared)
         earlier = open_journal(out / JOURNAL, job, raw, shard_journals(out))
         tallies = prepare_frames(job, raw, out, workers, out / JOURNAL, earlier)
@@ -63,11 +68,12 @@ def remap(job: RemapJob, raw_folder: Path, out: Path, workers: int) -> None:
                 _write_split(job, prepared.split(name), tallies[images], name == labels, shapes)
         report = data_report(raw, tallies, label_set(job.labels), job.size)
         write_json(prepared.data_report, report)
+        record()
         print(f"{job.domain}: {report['summary']}; frames {report['frames']}; {raw.layout}")
-        for path in (out / JOURNAL, *out.glob(".*.partial*"), *out.glob(f"{SHARDS}/.*.lock")):
+        for path in (out / JOURNAL, *out.glob(".*.partial*")):
             path.unlink()
-        for folder in (out / SHARDS).glob("[0-9]*-of-*[0-9]"):
-            shutil.rmtree(folder)
+        if (out / SHARDS).exists():
+            shutil.rmtree(out / SHARDS)
 
 
 def find_raw(job: RemapJob, raw_folder: Path, out: Path) -> Raw:
@@ -80,10 +86,11 @@ def find_raw(job: RemapJob, raw_folder: Path, out: Path) -> Raw:
 
 
 def remove_tables(raw: Raw, prepared: PreparedDomain) -> None:
-    """Remove what says that a domain is prepared as a whole."""
-    for split in map(prepared.split, raw.dataset.prepared_splits):
-        for path in (prepared.data_report, split.index, split.stats, split.class_counts):
-            path.unlink(missing_ok=True)
+    """Remove what says that a domain is prepared as a whole: tables, the data report and the record of all."""
+    splits = map(prepared.split, raw.dataset.prepared_splits)
+    tables = (path for split in splits for path in (split.index, split.stats, split.class_counts))
+    for path in (*prepared.path.glob("*.json"), *tables):
+        path.unlink(missing_ok=True)
 
 
 def prepare_frames(job: RemapJob, raw: Raw, out: Path, workers: int, notes: Path, earlier: Notes) -> dict[str, Tally]:
@@ -112,11 +119,7 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
 
     What is noted in `others` is added to it.
     """
-    row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
-    code = code_digest("dacs.prepare.remap:remap", *row)
-    train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
-    versions = PIL.__version__, cv2.__version__, version("torch")
-    header = canonical([job.model_dump(mode="json"), train_ids, *versions, code])
+    header = _header(job, raw)
     found: dict[str, str] = {}
     for each in (*others, path):
         with suppress(FileNotFoundError):  # of a shard that has just finished
@@ -126,9 +129,45 @@ def open_journal(path: Path, job: RemapJob, raw: Raw, others: Iterable[Path] = (
     return {frame: json.loads(line) for frame, line in found.items()}
 
 
+def _header(job: RemapJob, raw: Raw) -> str:
+    """The first line of a journal: settings, code and versions of its notes."""
+    row = [f"{MODULES[job.domain]}:DATASET"] if job.domain in MODULES else []
+    code = code_digest("dacs.prepare.remap:remap", *row)
+    train_ids = sorted(raw.dataset.train_ids(label_set(job.labels)).items())
+    versions = PIL.__version__, cv2.__version__, version("torch")
+    return canonical([job.model_dump(mode="json"), train_ids, *versions, code])
+
+
+def unfinished(job: RemapJob, raw: Raw, out: Path) -> Iterator[str]:
+    """In words, the shards of a domain that have not finished; nothing where a set of shards is whole.
+
+    Notes of other settings or code do not count.
+    """
+    header, found = _header(job, raw), dict[int, set[int]]()
+    for path in shard_journals(out):
+        if path.read_text().split("\n", 1)[0] == header:
+            finished = path.name != JOURNAL
+            number, total = map(int, (path.stem if finished else path.parent.name).split("-of-"))
+            found.setdefault(total, set()).update({number} if finished else ())
+    missing = {total: sorted({*range(1, total + 1)} - numbers) for total, numbers in found.items()}
+    if all(missing.values()):
+        for total, numbers in missing.items():
+            listed = ", ".join(map(str, numbers))
+            yield f"{out}: of {total} shards {listed} have not finished; the frames that they lack are prepared now."
+
+
+def _wait_for_shards(out: Path) -> None:
+    """Wait until no shard is at work; none begins while `out` is held."""
+    for folder in sorted((out / SHARDS).glob("[0-9]*-of-*[0-9]")):
+        shard = folder.name.replace("-of-", "/")
+        with working_alone(folder, f"'dacs remap --shard {shard}' is at work", wait=True):
+            pass
+
+
 def shard_journals(out: Path) -> list[Path]:
     """What the shards of a domain have noted, finished or not."""
-    return sorted(path for name in ("*.jsonl", f"*/{JOURNAL}") for path in (out / SHARDS).glob(name))
+    names = ("[0-9]*-of-*.jsonl", f"[0-9]*-of-*/{JOURNAL}")
+    return sorted(path for name in names for path in (out / SHARDS).glob(name))
 
 
 def _frame_jobs(job: RemapJob, raw: Raw, out: Path, earlier: Notes) -> Iterator[FrameJob]:

@@ -4,6 +4,8 @@ Both resize the rows, round, and then the columns. Torch's weights have 16 bits,
 values the other way: it is 1 level off after a pass, and may be 2 off after both. Here Pillow resizes some of the rows
 and torch the others. A column then adds at most 1 level times the weight of rows that torch has resized; `exact_rows`
 keeps this, with the error of torch's weights in the second pass, below 1. Rounding makes at most 1 level of it.
+
+Pillow 13 resizes the columns first where an image loses many rows and fewer columns. Such images are resized by Pillow.
 """
 
 from functools import cache
@@ -18,11 +20,21 @@ SUPPORT = {"bicubic": 2, "bilinear": 1}  # half width of each kernel, in pixels 
 
 def resized(image: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:
     """RGB at another size (height, width), at most 1 level (of 255) off what Pillow makes of it."""
+    if columns_first(image.shape[:2], size):
+        return _by_pillow(image, size, kernel)
     rows = exact_rows(len(image), size[0], kernel)
     wide = _by_torch(image, (len(image), size[1]), kernel)
-    by_pillow = Image.fromarray(image[rows]).resize((size[1], int(rows.sum())), Image.Resampling[kernel.upper()])
-    wide[rows] = np.asarray(by_pillow)
+    wide[rows] = _by_pillow(image[rows], (int(rows.sum()), size[1]), kernel)
     return _by_torch(wide, size, kernel)
+
+
+def columns_first(have: tuple[int, ...], want: tuple[int, int]) -> bool:
+    """Whether Pillow 13 resizes the columns of an image (height, width) before its rows."""
+    return have[0] - want[0] > 2 * max(have[1] - want[1], 0)
+
+
+def _by_pillow(image: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling[kernel.upper()]))
 
 
 def _by_torch(image: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Shares of a domain's frames, each prepared by a job of its own, on any machine that sees the same folder.
 
 A shard notes its frames in `.shards/<number>-of-<total>/`, and renames the notes to `.shards/<number>-of-<total>.jsonl`
-when all are done. `remap` then makes only what no shard has noted, checks every frame, and writes the tables.
+when all are done. `remap` then makes only what no shard has noted, checks every frame, writes the tables, and removes
+the notes.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,30 +45,30 @@ class Shard(NamedTuple):
         return range(self.number - 1, count, self.total)
 
 
-def remap_shard(job: RemapJob, raw_folder: Path, out: Path, workers: int, shard: Shard) -> None:
+def remap_shard(
+    job: RemapJob,
+    raw_folder: Path,
+    out: Path,
+    workers: int,
+    shard: Shard,
+    is_prepared: Callable[[], bool] = lambda: False,
+) -> None:
     """Prepare the frames of one shard below `out`, and note what each was made from.
 
     Frames that any shard, or an interrupted run, has noted are not made again, whatever their number was. No shard
-    writes a file of another. Raises RunFailed for frames that break the contract of the data; finished frames stay.
+    writes a file of another. Where `is_prepared`, called while no `remap` is at work, says that all is prepared as
+    asked, nothing is done. Raises RunFailed for frames that break the contract of the data; finished frames stay.
     """
     raw, folder = find_raw(job, raw_folder, out), shard.folder(out)
     own = {split: [frames[index] for index in shard.frames(len(frames))] for split, frames in raw.frames.items()}
-    with working_alone(folder, f"another 'dacs remap --shard {shard}' is at work", wait=True):
-        remove_tables(raw, PreparedDomain(out))
+    with ExitStack() as held:
+        with working_alone(out, "another 'dacs remap' is at work", wait=True):
+            if is_prepared():
+                print(f"{job.domain}: already prepared, so shard {shard} has nothing to do.")
+                return
+            held.enter_context(working_alone(folder, f"another 'dacs remap --shard {shard}' is at work", wait=True))
+            remove_tables(raw, PreparedDomain(out))
         earlier = open_journal(folder / JOURNAL, job, raw, [out / JOURNAL, *shard_journals(out)])
         tallies = prepare_frames(job, raw._replace(frames=own), out, workers, folder / JOURNAL, earlier)
         os.replace(folder / JOURNAL, folder.with_suffix(".jsonl"))
         print(f"{job.domain}: shard {shard}, {sum(len(each.notes) for each in tallies.values())} frames; {raw.layout}")
-
-
-def unfinished(out: Path) -> Iterator[str]:
-    """In words, the shards of a domain that have not finished; nothing where a set of shards is whole."""
-    found: dict[int, set[int]] = {}
-    for path in (out / SHARDS).glob("[0-9]*-of-*"):
-        number, total = map(int, path.stem.split("-of-"))
-        found.setdefault(total, set()).update({number} if path.suffix else ())
-    missing = {total: sorted({*range(1, total + 1)} - numbers) for total, numbers in found.items()}
-    if all(missing.values()):
-        for total, numbers in missing.items():
-            listed = ", ".join(map(str, numbers))
-            yield f"{out}: of {total} shards {listed} have not finished; the frames that they lack are prepared now."
