@@ -56,8 +56,9 @@ def remap_shard(
     """Prepare the frames of one shard below `out`, and note what each was made from.
 
     Frames that any shard, or an interrupted run, has noted are not made again, whatever their number was. No shard
-    writes a file of another. Where `is_prepared`, called while no `remap` is at work, says that all is prepared as asked,
-    nothing is done. Raises RunFailed for frames that break the contract of the data; finished frames stay.
+    writes a file of another. Nothing is done where `is_prepared`, called while no `remap` is at work, says so.
+
+    Raises RunFailed for frames that break the contract of the data; finished frames stay.
     """
     raw, folder = find_raw(job, raw_folder, out), shard.folder(out)
     own = {split: [frames[index] for index in shard.frames(len(frames))] for split, frames in raw.frames.items()}
