@@ -88,7 +88,7 @@ def mean_iou(confusion: np.ndarray) -> float:
 def extremes(values: Sequence[float]) -> list[int]:
     """The places of the lowest and the highest value, the first of equal ones; NaN is neither.
 
-    >>> extremes([float("nan"), 3, 5, 3])
+    >>> extremes([float("nan"), 3.0, 5.0, 3.0])
     [1, 2]
     """
     known = [place for place, value in enumerate(values) if not np.isnan(value)]
