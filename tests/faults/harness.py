@@ -83,7 +83,7 @@ def try_all(faults: list[Fault], folder: Path) -> Iterator[Outcome]:
 
 def table(outcomes: list[Outcome]) -> str:
     """One row for each group of faults, one for all, and a line for each that was not survived."""
-    head = "survived", "lost", "manual steps", "kills", "resumed", "s"
+    head = "survived", "lost", "manual steps", "kills", "resumed", "seconds"
     lines = [f"{'fault':22}{'tried':>7}" + "".join(f"{name:>{len(name) + 3}}" for name in head)]
     for name in (*dict.fromkeys(each.group for each in outcomes), "all"):
         found = [each for each in outcomes if name in ("all", each.group)]

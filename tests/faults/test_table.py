@@ -23,7 +23,7 @@ def test_the_table_counts_and_names_what_was_not_survived(tmp_path: Path) -> Non
     faults = [Fault("kill in train" if name != "crash" else "full disk", name, each) for name, each in attempts.items()]
     outcomes = sorted(try_all(faults, tmp_path), key=lambda outcome: [*attempts].index(outcome.case))
     head, train, disk, every, *reasons = table(outcomes).splitlines()
-    assert head.split() == ["fault", "tried", "survived", "lost", "manual", "steps", "kills", "resumed", "s"]
+    assert head.split() == ["fault", "tried", "survived", "lost", "manual", "steps", "kills", "resumed", "seconds"]
     assert train.split() == ["kill", "in", "train", "3", "1", "1", "2", "2", "1", "0"]
     assert disk.split() == ["full", "disk", "1", "0", "1", "0", "0", "0", "0"]
     assert every.split() == ["all", "4", "1", "2", "2", "2", "1", "0"]
