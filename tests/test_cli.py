@@ -57,7 +57,9 @@ def test_a_verb_that_is_done_returns_0_and_prints_nothing(
     calls: list[Any] = []
     monkeypatch.setattr(remap, "remap", lambda *arguments: calls.append(arguments))
     assert main(remap_arguments()) == 0
-    assert calls == [(JOB, Path("raw"), Path("ready"), 1)]
+    ((*given, record),) = calls
+    assert given == [JOB, Path("raw"), Path("ready"), 1]
+    assert callable(record)
     assert capsys.readouterr() == ("", "")
 
 
