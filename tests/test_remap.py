@@ -296,21 +296,27 @@ import sys, time
 from pathlib import Path
 from dacs.prepare.pixels import ENCODE, png_of_image
 from dacs.prepare.remap import remap
+from dacs.prepare.shards import Shard, remap_shard
 from dacs.settings import RemapJob
 ENCODE["png"] = lambda image: time.sleep(0.05) or png_of_image(image)
-remap(RemapJob(domain="gta5", size=(20, 30), resample="bicubic", images="png"), Path(sys.argv[1]), Path(sys.argv[2]), 1)
+job, raw, out = RemapJob(domain="gta5", size=(20, 30), resample="bicubic", images="png"), *map(Path, sys.argv[1:])
 """
 
 
-def test_a_killed_run_leaves_no_index_and_the_next_one_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+def kill_midway(statement: str, raw: Path, out: Path) -> None:
+    """Write 30 raw frames, execute a statement on them in a process, and kill it after five frames."""
     trees.write_tree("gta5", raw, frames=30)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out)])
+    process = subprocess.Popen([sys.executable, "-c", SLOW + statement, str(raw), str(out)])
     try:
         wait_until(lambda: len([*out.glob("train/labels/0*.png")]) >= 5)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+def test_a_killed_run_leaves_no_index_and_the_next_one_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    kill_midway("remap(job, raw, out, 1)", raw, out)
     assert not markers(out)
     with (out / JOURNAL).open("a") as journal:
         journal.write('{"frame":"cut off","ids":{}')

@@ -1,9 +1,6 @@
 """Shards: frames of one domain prepared by several jobs give the bytes of one job, whatever befalls the jobs."""
 
 import json
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import pytest
 import tiny
 import trees
 from pipeline import Pipeline, create
-from test_remap import SIZE, contents, markers, prepare, stop_after, wait_until
+from test_remap import SIZE, contents, kill_midway, markers, prepare, stop_after
 
 from dacs.cli import main
 from dacs.config import load
@@ -71,27 +68,9 @@ def test_each_frame_is_in_one_shard_and_no_file_is_written_by_two(tmp_path: Path
     assert len(set.union(*written)) == 16
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from dacs.prepare.pixels import ENCODE, png_of_image
-from dacs.prepare.shards import Shard, remap_shard
-from dacs.settings import RemapJob
-ENCODE["png"] = lambda image: time.sleep(0.05) or png_of_image(image)
-job = RemapJob(domain="gta5", size=(20, 30), resample="bicubic", images="png")
-remap_shard(job, Path(sys.argv[1]), Path(sys.argv[2]), 1, Shard.of("2/3"))
-"""
-
-
 def test_a_killed_shard_resumes_at_its_next_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
-    trees.write_tree("gta5", raw, frames=30)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out)])
-    try:
-        wait_until(lambda: len([*out.glob("train/labels/0*.png")]) >= 5)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    kill_midway('remap_shard(job, raw, out, 1, Shard.of("2/3"))', raw, out)
     assert [*unfinished(job_of("gta5"), find_raw(job_of("gta5"), raw, out), out)] == [
         f"{out}: of 3 shards 1, 2, 3 have not finished; the frames that they lack are prepared now."
     ]
