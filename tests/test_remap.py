@@ -2,12 +2,12 @@
 
 import csv
 import multiprocessing
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -303,15 +303,22 @@ job, raw, out = RemapJob(domain="gta5", size=(20, 30), resample="bicubic", image
 """
 
 
-def kill_midway(statement: str, raw: Path, out: Path) -> None:
-    """Write 30 raw frames, execute a statement on them in a process, and kill it after five frames."""
+@contextmanager
+def preparing(statement: str, raw: Path, out: Path, frames: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Write 30 raw frames and execute a statement on them in a process, which has prepared some when it is yielded."""
     trees.write_tree("gta5", raw, frames=30)
-    process = subprocess.Popen([sys.executable, "-c", SLOW + statement, str(raw), str(out)])
-    try:
-        wait_until(lambda: len([*out.glob("train/labels/0*.png")]) >= 5)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    with subprocess.Popen([sys.executable, "-c", SLOW + statement, str(raw), str(out)]) as process:
+        try:
+            wait_until(lambda: len([*out.glob("train/labels/0*.png")]) >= frames)
+            yield process
+        finally:
+            process.kill()
+
+
+def kill_midway(statement: str, raw: Path, out: Path) -> None:
+    """Kill the process of a statement after five frames."""
+    with preparing(statement, raw, out, frames=5):
+        pass
 
 
 def test_a_killed_run_leaves_no_index_and_the_next_one_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

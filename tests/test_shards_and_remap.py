@@ -1,14 +1,12 @@
 """Shards and `remap` of one domain by hand, at the same time or one after the other."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import trees
-from test_remap import contents, markers, prepare, wait_until
-from test_shards import SLOW, job_of, results
+from test_remap import contents, markers, prepare, preparing
+from test_shards import job_of, results
 
 from dacs.cli import main
 from dacs.errors import RunFailed
@@ -76,11 +74,9 @@ def test_the_record_is_written_while_the_folder_is_held(command: list[str], monk
 
 def test_remap_waits_for_a_shard_that_is_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
-    trees.write_tree("gta5", raw, frames=30)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out)])
-    wait_until(lambda: len([*out.glob("train/labels/0*.png")]) >= 2)
-    prepare("gta5", raw, out)
-    assert process.wait(timeout=30) == 0
+    with preparing('remap_shard(job, raw, out, 1, Shard.of("2/3"))', raw, out, frames=2) as process:
+        prepare("gta5", raw, out)
+        assert process.wait(timeout=30) == 0
     assert "2-of-3: 'dacs remap --shard 2/3' is at work there; waiting for it." in capsys.readouterr().err
     prepare("gta5", raw, tmp_path / "fresh")
     assert results(out) == results(tmp_path / "fresh")
