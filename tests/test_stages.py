@@ -50,6 +50,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return create(tmp_path_factory.mktemp("project"))
 
 
+def test_tables_of_git_alone_are_not_taken_for_those_of_params(tmp_path: Path) -> None:
+    """In a fresh clone nothing says what made them."""
+    clone = create(tmp_path, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+    for name in ("reports/metrics.json", "reports/tables/summary.csv"):
+        path = clone.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of another commit")
+    made = EVERY - Counter(report=1)
+    assert clone.planned("reports/metrics.json") == clone.planned("reports/tables/summary.csv") == made
+    assert clone.planned("data/manifests/gta5.json") == Counter(world=1)
+
+
 def test_the_stages_of_dvc_are_those_of_the_graph(project: Pipeline) -> None:
     rules = edges(project.run("snakemake", "--forceall", "--rulegraph", "dot", "all"))
     pairs = {(stage_of(one), stage_of(other)) for one, other in rules}

@@ -19,7 +19,7 @@ from dacs.layout import PreparedSplit
 from dacs.stale import stale
 from dacs.training.run_cache import CHECKED, adopt, drop
 from dacs.training.status import kept
-from dacs.verify import ASIDE, Damage, damages, damages_of_split, damages_of_tables, set_aside
+from dacs.verify import ASIDE, FIGURES_RECORD, Damage, damages, damages_of_split, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
@@ -95,9 +95,12 @@ def set_damaged_aside():
         print(listing(f"Not as recorded, {fate} and made again", map(str, damaged)), file=sys.stderr)
     if other:
         print(listing(f"Not as asked for, {fate} and made again", map(str, other)), file=sys.stderr)
+    # Metrics and tables are in Git, the folder of their record is not: in a fresh clone nothing says what made them.
+    unknown = [reports / "metrics.json"] * (not (reports / FIGURES_RECORD).parent.exists())
     if READS_ONLY:
-        plan_again([*(damage.marker for damage in damaged), *(damage.path for damage in other)])
+        force([*unknown, *(damage.marker for damage in damaged), *(damage.path for damage in other)])
         return
+    force(unknown)
     set_aside(damaged)
     if other:
         adopt(runs)  # an undone edit finds them again
@@ -115,14 +118,14 @@ def damages_of_frames(runs, prepared, gone):
     return []
 
 
-def plan_again(outputs):
-    """Let a dry run count the jobs of outputs that are there: Snakemake reads its options after the rules."""
+def force(outputs):
+    """Let Snakemake make outputs again that are there, as far as the command asks for them."""
     forced = frozenset(map(str, outputs))
     prepare = workflow._prepare_dag
 
     def with_forced(*given, **named):
-        workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun) | forced
         prepare(*given, **named)
+        workflow.dag.forcefiles.update(forced)  # its option --forcerun would make them targets too
 
     workflow._prepare_dag = with_forced
 
