@@ -19,7 +19,7 @@ from dacs.files import read_json
 from dacs.jobs import WORLD as RENDERED
 from dacs.jobs import RunRequest, dataset_of, domains_of, job_digest, job_of, origin, requests
 from dacs.layout import PreparedDomain, RunDir
-from dacs.methods import FEATURE_LOSS, Method, method
+from dacs.methods import FEATURE_LOSS, STATISTICS, Method, method
 from dacs.prepare.shards import Shard
 from dacs.settings import Params
 from dacs.verify import RECORD
@@ -158,8 +158,9 @@ def _evaluation(request: RunRequest, device: Device, counted: Mapping[str, Count
 
 
 def passes(row: Method) -> float:
-    """A step in forward passes of a batch: 3 a term, with its backward pass; 1 for pseudo-labels, and for features."""
-    return 3 * len(row.terms) + row.adapts + 0.4 * (FEATURE_LOSS in row.terms)
+    """A step in forward passes of a batch: 3 a term, with its backward pass; 1 for target images, 0.4 for features."""
+    losses = len({*row.terms} - {STATISTICS})
+    return 3 * losses + row.adapts + 0.4 * (FEATURE_LOSS in row.terms)
 
 
 def _forward(request: RunRequest, counted: Mapping[str, Counted]) -> float | None:
