@@ -71,7 +71,8 @@ rule train_stage:
 rule adapt_stage:
     input:
         rules.train_stage.input,
-        each(rules.adapt.output, ADAPTED),
+        each(rules.adapt.output, mixing(METHODS)),
+        each(rules.adapt_unmixed.output, mixing(METHODS, mixed=False)),
         each(rules.adabn.output, RECALIBRATED),
         "reports/stages/adapt.json",
 

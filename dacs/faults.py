@@ -9,7 +9,7 @@ from dacs.datasets.registry import DATASETS
 from dacs.errors import nearest
 from dacs.fields import IGNORED, TIMM
 from dacs.jobs import WORLD, domains_of, overrides
-from dacs.methods import FEATURE_LOSS, METHODS, STATISTICS, VARIANT, adapting, base_of, method, possible
+from dacs.methods import FEATURE_LOSS, METHODS, VARIANT, adapting, base_of, method, possible
 from dacs.models.published import FILES, IMAGENET, NONE, published
 from dacs.networks import WITH_BACKBONE
 from dacs.settings import Model, Params
@@ -45,11 +45,9 @@ def _faults(params: Params) -> Iterator[str]:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
         own = {**adapt.model_dump(), **overrides(params, name)}
-        if STATISTICS in method(name).terms and own["bn_statistics"] != "target":
-            yield (
-                f"{name} is normalised by statistics of the target, but its bn_statistics is {own['bn_statistics']}.\n"
-                f"Set methods.{name}.bn_statistics to target, or leave {name} out of runs.methods."
-            )
+        for key, value in method(name).settings.items():
+            if own[key] != value:
+                yield f"methods.{name}.{key} is {own[key]}, but {name} is a method with {value}.\nLeave {key} out."
         if FEATURE_LOSS in method(name).terms and own["feature_distance"] and model.weights == NONE:
             yield (
                 f"{name} keeps features close to those of pretrained weights, but model.weights is none.\n"

@@ -5,8 +5,9 @@ rules' patterns, the losses of a step, and the names, colours and sentences of t
 "module:name" and imported when they are needed, so a row may name code outside of this package.
 """
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from dacs.errors import BadRequest, nearest
 
@@ -34,11 +35,17 @@ class Method(NamedTuple):
     foreground: Literal["nothing", "source", "target"] = "nothing"  # what is pasted on the target
     mask: str = "dacs.adaptation.masks:empty_mask"  # where (dacs.adaptation.masks.MakeMask)
     order: str = SHUFFLED  # of the labelled frames (dacs.adaptation.sampling.Order)
+    settings: Mapping[str, Any] = MappingProxyType({})  # values of `adapt` that are part of it, at any scale
 
     @property
     def adapts(self) -> bool:
         """Whether its training reads unlabelled target images too."""
         return len(self.terms) > 1
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its images are mixed ones, or would be with another mask; a run keeps pictures of some."""
+        return MIXED_LOSS in self.terms
 
     @property
     def recalibrates(self) -> bool:
@@ -63,7 +70,7 @@ METHODS: dict[str, Method] = {
                     terms=(), procedure="dacs.training.adabn:adabn"),
     "adabn_trained": Method("AdaBN, trained", "#5c7f00", "#a9d13f",
                             "labelled source images, normalised by BatchNorm statistics of unlabelled target images",
-                            terms=(SOURCE_LOSS, STATISTICS)),
+                            terms=(SOURCE_LOSS, STATISTICS), settings=MappingProxyType({"bn_statistics": "target"})),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
                      "source images, and target images with the pseudo-labels of the teacher"),
     "naive": Method("naive mixing", "#c25e00", "#f0984a",
@@ -122,6 +129,11 @@ def ordered(names: Iterable[str]) -> list[str]:
 def adapting(names: Iterable[str]) -> list[str]:
     """Those of the methods that adapt."""
     return [name for name in names if method(name).adapts]
+
+
+def mixing(names: Iterable[str], *, mixed: bool = True) -> list[str]:
+    """Those of the methods that adapt whose runs keep pictures of mixed images, or keep none."""
+    return [name for name in adapting(names) if method(name).mixes == mixed]
 
 
 def supervised(names: Iterable[str]) -> list[str]:

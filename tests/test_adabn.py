@@ -177,3 +177,26 @@ def test_evaluation_measures_it_for_source_only_too_and_a_second_time_changes_no
             assert np.array_equal(found[out].by_frame(plain), found[init].by_frame(recalibrated))
             assert np.array_equal(found[out].by_frame(plain), found[out].by_frame(recalibrated))
             assert not np.array_equal(found[init].by_frame(plain), found[init].by_frame(recalibrated))
+
+
+def trained(ready: Path, method: str, **changes: Any) -> tuple[dict[str, Tensor], str]:
+    """The weights of a run, and the columns of its log."""
+    out = RunDir(Path(method))
+    make_run(out, tiny.run(ready, method, **changes))
+    return load_file(out.weights), out.log.read_text().splitlines()[0]
+
+
+def test_trained_it_is_pseudo_labels_without_their_loss(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Margins as large as the image leave no pixel of the pseudo-labels a weight."""
+    monkeypatch.chdir(tmp_path)
+    found, columns = trained(ready, "adabn_trained")
+    expected, _ = trained(ready, "pseudo", bn_statistics="target", margins=(0.5, 0.5))
+    assert {*found} == {*expected}
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    assert "loss_source" in columns
+    assert "loss_mixed" not in columns
+    source, _ = trained(ready, "source")
+    first = next(name for name in source if name.endswith("running_mean"))
+    assert not torch.allclose(source[first], found[first], rtol=0.05)

@@ -44,7 +44,7 @@ def test_the_file_and_its_content_are_the_same_params() -> None:
 def test_the_shipped_scale_is_the_demo_with_all_that_the_report_shows() -> None:
     params = load(ROOT / "params.yaml")
     assert params.scale == "demo"
-    assert {"source", "adabn", "naive", "dacs", "oracle"} == set(params.runs.methods)
+    assert {"source", "adabn", "adabn_trained", "naive", "dacs", "oracle"} == set(params.runs.methods)
     assert params.runs.tasks == ["gta5-cityscapes", "synthia-cityscapes"]
 
 

@@ -12,7 +12,6 @@ from torch.nn.utils import parameters_to_vector
 
 from dacs.errors import Interrupted, MemoryFull
 from dacs.layout import RunDir
-from dacs.methods import METHODS, adapting
 from dacs.training import loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -31,7 +30,7 @@ def losses_and_gradients(method: str, device: torch.device) -> tuple[dict[str, f
     return {name: loss.item() for name, loss in losses.items()}, parameters_to_vector(gradients).cpu()
 
 
-@pytest.mark.parametrize("method", ["source", *adapting(METHODS)])
+@pytest.mark.parametrize("method", ["source", *steps.ADAPTING])
 def test_a_step_is_that_of_the_cpu(method: str) -> None:
     expected, expected_gradients = losses_and_gradients(method, steps.CPU)
     losses, gradients = losses_and_gradients(method, GPU)

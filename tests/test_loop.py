@@ -196,7 +196,7 @@ def test_the_same_seed_twice_gives_the_same_bytes_and_another_one_does_not(
     one, other = (train(tmp_path / name, tiny.run(ready, method, steps=3)) for name in ("one", "other"))
     assert one == other
     assert weights(train(tmp_path / "seed", tiny.run(ready, method, 1, steps=3))) != weights(one)
-    pictures = "source target mask mixed augmented source_label pseudo label weight".split() * METHODS[method].adapts
+    pictures = "source target mask mixed augmented source_label pseudo label weight".split() * METHODS[method].mixes
     snapshots = [f"snapshots/step{step:06d}-{name}.safetensors" for step in (1, 2) for name in ("student", "teacher")]
     mixing = [f"mixing/step{step:06d}/{name}.png" for step in (1, 2, 3) for name in pictures]
     assert set(one) == {*RESULTS[:3], *mixing, *snapshots}

@@ -14,7 +14,7 @@ def test_every_method_is_of_exactly_one_kind() -> None:
 
 
 def test_baselines_use_no_label_of_the_target_and_are_not_trained_on_it() -> None:
-    assert baselines(METHODS) == ["source", "adabn"]
+    assert baselines(METHODS) == ["source", "adabn", "adabn_trained"]
     assert baselines(["dacs", "oracle"]) == []
 
 
@@ -23,7 +23,7 @@ def test_baselines_use_no_label_of_the_target_and_are_not_trained_on_it() -> Non
     [
         (METHODS, "dacs"),
         (["source", "adabn", "naive", "cutmix"], "cutmix"),
-        (["source", "adabn", "oracle"], None),
+        (["source", "adabn", "adabn_trained", "oracle"], None),
         ([], None),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dacs.loading.stream import Batch
-from dacs.methods import METHODS, adapting
+from dacs.methods import METHODS, mixing
 from dacs.provenance import ROOT
 from dacs.settings import RunSettings
 from dacs.training.checkpoint import State
@@ -24,7 +24,7 @@ from dacs.training.run import Run
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 CROP = (48, 64)
-ADAPTING = adapting(METHODS)
+ADAPTING = mixing(METHODS)
 REVIEW = {"lambda_scope": "image", "lambda_counts": "mixed", "lambda_applies_to": "all", "teacher_bn": "running"}
 CODE = {"lambda_scope": "batch", "lambda_counts": "target", "lambda_applies_to": "target", "teacher_bn": "batch"}
 

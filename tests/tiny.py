@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,13 @@ def loop(**changes: Any) -> Loop:
 def settings(method: str = "source", **changes: Any) -> RunSettings:
     """The settings of a run; each change goes to the section that has a setting of its name."""
     row = method_row(method)
-    own = {"adapt": adapt} if row.adapts else {"adabn": adabn} if row.recalibrates else {"train": train}
+    own = (
+        {"adapt": partial(adapt, **row.settings)}
+        if row.adapts
+        else {"adabn": adabn}
+        if row.recalibrates
+        else {"train": train}
+    )
     makers = {"model": model, "loop": loop, **own}
     given = {
         section: {name: value for name, value in changes.items() if name in make().model_fields_set}

@@ -28,7 +28,7 @@ from dacs.jobs import (
 from dacs.layout import PreparedDomain, RunDir
 from dacs.machine import has_gpu, memory_mb
 from dacs.methods import METHODS as TABLE
-from dacs.methods import adapting, base_of, possible, recalibrating, supervised
+from dacs.methods import adapting, base_of, mixing, possible, recalibrating, supervised
 from dacs.provenance import code_digest
 from dacs.stale import code_of_job, is_prepared
 from dacs.training.run import snapshot_steps
@@ -64,7 +64,6 @@ PROVIDED = [domain for domain in KNOWN if domain not in RENDERED]
 METHODS = PARAMS.runs.methods
 UNLABELLED = unlabelled_tasks(PARAMS)
 SEEDS = PARAMS.runs.seeds
-ADAPTED = adapting(METHODS)
 RECALIBRATED = recalibrating(METHODS)
 NEEDS_SOURCE = any(starts_from_source(PARAMS, method) for method in METHODS)
 STARTED_FROM = [name for name in supervised(TABLE) if run_settings(PARAMS, "", name).start]

@@ -29,5 +29,5 @@ rule record:
 RECORDED = {
     "data": [*expand(rules.world.output.manifest, domain=DOMAINS), *prepared_files()],
     "train": each(rules.train.output.settings, TRAINED),
-    "adapt": each(rules.adapt.output.settings, [*ADAPTED, *RECALIBRATED]),
+    "adapt": each(rules.adapt.output.settings, [*adapting(METHODS), *RECALIBRATED]),
 }

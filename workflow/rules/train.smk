@@ -71,7 +71,7 @@ rule adapt:
     benchmark:
         "logs/benchmarks/adapt/{source}-{target}-{method}-seed{seed}.tsv"
     wildcard_constraints:
-        method=one_of([*adapting(TABLE), *VARIANTS]),
+        method=one_of(mixing([*TABLE, *VARIANTS])),
     priority: 1
     threads: TRAINING_THREADS
     resources:
@@ -90,6 +90,18 @@ rule adapt:
         "python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
+
+
+# Without pictures of mixed images.
+use rule adapt as adapt_unmixed with:
+    output:
+        weights="runs/{source}-{target}/{method}/seed{seed}/weights.safetensors",
+        teacher="runs/{source}-{target}/{method}/seed{seed}/teacher.safetensors",
+        settings="runs/{source}-{target}/{method}/seed{seed}/settings.json",
+        log="runs/{source}-{target}/{method}/seed{seed}/log.csv",
+        snapshots=snapshots(PARAMS.adapt.steps),
+    wildcard_constraints:
+        method=one_of(mixing([*TABLE, *VARIANTS], mixed=False)),
 
 
 rule adabn:
