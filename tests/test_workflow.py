@@ -103,7 +103,7 @@ def test_settings_without_effect_redo_nothing(edited: Pipeline) -> None:
     edited.set(report__title="Streets")
     assert edited.planned() == Counter(report=1)
     edited.set(scales__smoke__figures={"frames": 3})
-    assert edited.planned() == Counter(evaluate=10, figures=1, report=1)
+    assert edited.planned() == Counter(evaluate=12, figures=1, report=1)
 
 
 def test_an_edit_of_code_redoes_what_uses_it(edited: Pipeline) -> None:
@@ -114,9 +114,9 @@ def test_an_edit_of_code_redoes_what_uses_it(edited: Pipeline) -> None:
     )
     assert edited.planned() == NOTHING
     edited.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
-    assert edited.planned() == Counter(evaluate=10, figures=1, report=1)
+    assert edited.planned() == Counter(evaluate=12, figures=1, report=1)
     edited.edit("dacs/adaptation/mixing.py", "torch.where(", "torch.where(True & ")
-    assert edited.planned() == Counter(adapt=4, evaluate=10, figures=1, report=1)
+    assert edited.planned() == Counter(adapt=4, evaluate=12, figures=1, report=1)
 
 
 @pytest.fixture
@@ -134,16 +134,17 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
     assert forgotten.planned() <= Counter(report=1)
     for section, value, expected in (
         ("report__title", "Streets", Counter(report=1)),
-        ("evaluate__choose_by", "entropy", Counter(evaluate=10, figures=1, report=1)),
+        ("evaluate__choose_by", "entropy", Counter(evaluate=12, figures=1, report=1)),
         ("methods__dacs", {"threshold": 0.5}, Counter(adapt=2, evaluate=2, figures=1, report=1)),
-        ("adabn__frames", 3, Counter(adabn=2, evaluate=10, appearance=2, figures=1, report=1)),
+        ("adabn__frames", 3, Counter(adabn=2, evaluate=12, appearance=2, figures=1, report=1)),
         ("remap__images", "ppm", None),
         ("world__seed", 1, None),
     ):
         forgotten.set(**{section: value})
         planned = forgotten.planned()
         if expected is None:
-            whole = Counter(train=2, train_start=2, adapt=4, adabn=2, evaluate=10, appearance=2, figures=1, report=1)
+            whole = Counter(train=2, train_start=2, adapt=4, adapt_unmixed=2, adabn=2, evaluate=12)
+            whole += Counter(appearance=2, figures=1, report=1)
             assert planned - Counter(world=3, remap=2, remap_target=1) == whole, section
             assert planned["remap"] == 2
         else:
@@ -151,7 +152,7 @@ def test_each_result_carries_what_it_was_made_with(forgotten: Pipeline) -> None:
         forgotten.undo()
         if section == "methods__dacs":
             forgotten.edit("dacs/evaluation/confusion.py", "100 *", "100.0 *")
-            assert forgotten.planned() == Counter(evaluate=10, figures=1, report=1)
+            assert forgotten.planned() == Counter(evaluate=12, figures=1, report=1)
             forgotten.undo()
     assert forgotten.planned() <= Counter(report=1)  # a dry run moves nothing
 
