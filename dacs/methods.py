@@ -68,7 +68,7 @@ METHODS: dict[str, Method] = {
     "adabn": Method("AdaBN", "#8a6d00", "#d8b93a",
                     "nothing: source only, its BatchNorm statistics re-estimated on unlabelled target images",
                     terms=(), procedure="dacs.training.adabn:adabn"),
-    "adabn_trained": Method("AdaBN, trained", "#5c7f00", "#a9d13f",
+    "adabn_trained": Method("trained AdaBN", "#5c7f00", "#a9d13f",
                             "labelled source images, normalised by BatchNorm statistics of unlabelled target images",
                             terms=(SOURCE_LOSS, STATISTICS), settings=MappingProxyType({"bn_statistics": "target"})),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",

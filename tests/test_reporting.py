@@ -408,9 +408,9 @@ def test_figures_count_gains_from_the_best_baseline(
 
 def test_the_page_says_what_the_gain_is_counted_from(text: str, small: Path) -> None:
     first = text[: text.index('id="results"')]
-    assert "that is not trained on the target: source only or AdaBN." in first
+    assert "true or pseudo: source only or AdaBN." in first
     assert "those that adapt start from its weights and replace its last 1,200 steps" in first
-    assert "perhaps stronger: AdaBN, trained (<code>adabn_trained</code> in <code>runs.methods</code>)." in first
+    assert "perhaps stronger: trained AdaBN (<code>adabn_trained</code> in <code>runs.methods</code>)." in first
     assert re.search(r", oracle \d+\.\d: \d+ % of the gap is closed", first)
     methods = ["source", "dacs"]
     section = Runs(tasks=SMALL.tasks, methods=methods, seeds=SMALL.seeds)
@@ -419,8 +419,8 @@ def test_the_page_says_what_the_gain_is_counted_from(text: str, small: Path) -> 
         spec["settings"]["adapt"]["init"] = "backbone"
         write_json(run, spec)
     alone = report(small, section)
-    assert "that is not trained on the target: source only." in alone
-    assert "perhaps stronger: AdaBN (<code>adabn</code> in <code>runs.methods</code>), AdaBN, trained (" in alone
+    assert "true or pseudo: source only." in alone
+    assert "perhaps stronger: AdaBN (<code>adabn</code> in <code>runs.methods</code>), trained AdaBN (" in alone
     assert "start from its weights" not in alone
     assert "the gap" not in alone[: alone.index('id="results"')]
 

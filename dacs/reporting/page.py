@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import compress, groupby
@@ -89,6 +89,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, 
             marks=marks,
             error_colors=(ERROR, IGNORED),
             rules=RULES,
+            aims=_aims() if job.scale == "demo" else [],
             lock=digest(lock) if lock.exists() else None,
             provenance=made,
             **_settings(job, runs),  # first, since it says which run is missing
@@ -208,6 +209,11 @@ def _steps(listed: Sequence[Run]) -> dict[str, int]:
 def _described(methods: list[str]) -> list[str]:
     """The methods whose settings the page lists: source only and the main method, or else the first."""
     return [name for name in methods if name in (START, main_method(methods))] or methods[:1]
+
+
+def _aims() -> list[dict[Hashable, Any]]:
+    """What was aimed at and not reached, as measured with the shipped settings: aim, found, tried."""
+    return read_table(Path(__file__).with_name("aims.csv")).to_dict("records")
 
 
 def _beside(name: str) -> str:

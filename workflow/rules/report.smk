@@ -50,6 +50,7 @@ rule report:
         script="dacs/reporting/page.js",
         lock="requirements.lock",
         published="dacs/reporting/published.csv",
+        aims="dacs/reporting/aims.csv",
     output:
         page=report(
             "reports/index.html",
