@@ -177,6 +177,13 @@ def test_runs_of_one_method_may_start_at_different_steps(tmp_path: Path) -> None
     assert rows["steps"].tolist() == [1200, 1500, 1800, 2100]
 
 
+def test_adabn_stands_where_the_weights_of_source_only_end(data: ReportData) -> None:
+    for name in ("checkpoints", "conflation_steps"):
+        states = data.table(name, TASK).query("method == 'adabn'")
+        assert not states.empty
+        assert (states["steps"] - states["step"] == 1500).all(), name
+
+
 def test_a_share_too_small_to_be_listed_counts_as_none(tmp_path: Path) -> None:
     fake_runs.project(tmp_path, SECTION)
     for folder in map(RunDir, tmp_path.glob("runs/*/*/*")):
