@@ -166,6 +166,23 @@ def test_conflation_is_drawn_over_the_steps_of_each_class(data: ReportData) -> N
     assert title.endswith("bus as truck")
 
 
+def test_class_frequencies_are_those_of_the_statistics_and_an_absent_class_has_no_dot(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    pixels = {"gta5/train": [30, 0, *[10] * 17], "cityscapes/val": [*range(1, 20)]}
+    for split, counts in pixels.items():
+        stats = tmp_path / f"data/ready/{split}/stats.json"
+        write_json(stats, read_json(stats) | {"pixels": counts})
+    (plot,) = plots.frequency(read(tmp_path))
+    axes = plot.figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == list(CITYSCAPES.names[::-1])  # by the target, which has most pixels of the last one
+    source, target = (list(line.get_xdata()) for line in axes.lines)
+    assert target == pytest.approx([100 * number / 190 for number in range(19, 0, -1)])
+    assert source[-1] == pytest.approx(15)
+    assert np.isnan(source[-2])
+    assert plot.alt.endswith("GTA5: road 15.0; Cityscapes: bicycle 10.0.")
+
+
 def test_runs_of_one_method_may_start_at_different_steps(tmp_path: Path) -> None:
     fake_runs.project(tmp_path, SECTION)
     spec = RunDir(tmp_path / f"runs/{TASK}/source/seed1").spec

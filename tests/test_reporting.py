@@ -112,6 +112,16 @@ def test_equal_statistics_are_at_no_distance(root: Path) -> None:
     assert domains.distances(stats, stats) == pytest.approx(dict.fromkeys(domains.STATISTICS, 0), abs=1e-7)
 
 
+def test_a_pasted_pixel_lands_on_its_class_as_often_as_the_target_has_it_at_this_height() -> None:
+    source = [[1.0, 0.2], [0.0, 0.8], [0.0, 0.0]]  # classes by band
+    target = [[0.5, 0.0], [0.0, 0.5], [0.5, 0.5]]
+    assert domains.landing(source, target) == pytest.approx(100 * (0.5 * 1.0 * 0.5 + 0.5 * 0.8 * 0.5))
+    assert domains.landing(target, target) == pytest.approx(50)
+    assert plots.landed("cityscapes", {"gta5": 45.0, "cityscapes": 50.0}).endswith(
+        "with a probability of 45.0 % from GTA5 (50.0 % from Cityscapes itself)."
+    )
+
+
 TOTALS = {  # of the published rows by class: source, method, paper → mean over the classes of each set
     ("gta5", "source", "DACS"): {"19": 32.85},
     ("gta5", "dacs", "DACS"): {"19": 52.14},
