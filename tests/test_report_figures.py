@@ -108,6 +108,8 @@ def test_confident_labels_are_beside_the_ground_truth(data: ReportData) -> None:
     assert list(given.get_xdata())[1:] == shares["confident_share"][names[1:]].tolist()
     assert min(given.get_xdata()) == calibration.LEAST
     assert [text.get_text() for text in axes.texts][9] == "× 1.00"
+    assert "confident pseudo-labels of DACS after the last step" in plot.caption
+    assert plot.caption.endswith("×: their ratio. Less than 0.01 % is drawn at 0.01 %.")
 
 
 def test_checkpoints_are_marked_and_the_caption_says_what_each_choice_costs(data: ReportData) -> None:
