@@ -42,17 +42,17 @@ def claimed(changes: dict[str, float], half: float = HALF, seeds: int = 1) -> tu
         (
             {"naive": 29.0, "dacs": 26.0},
             "DACS reaches 26.0 % mIoU over 19 classes, 4.0 points less than the best baseline, source only (30.0 %);"
-            " 3.4 to 4.6 with 95 % confidence, over 150 images.",
+            " 95 % interval 3.4 to 4.6, over 150 images.",
         ),
         (
             {"dacs": 30.5},
             "DACS reaches 30.5 % mIoU over 19 classes, not distinguishable from the best baseline, source only (30.0"
-            " %): 0.5 points more, −0.1 to +1.1 with 95 % confidence, over 150 images.",
+            " %): 0.5 points more, 95 % interval −0.1 to +1.1, over 150 images.",
         ),
         ({"dacs": 30.5}, "Best: naive mixing (31.0 %, not distinguishable from DACS)."),
         ({"dacs": 30.1}, "Best: naive mixing (31.0 %)."),
-        ({}, "11.0 points more than the best baseline, source only (30.0 %); 10.4 to 11.6 with 95 % confidence"),
-        ({}, "The oracle reaches 52.0 %: 50 % of the gap between the two is closed."),
+        ({}, "11.0 points more than the best baseline, source only (30.0 %); 95 % interval 10.4 to 11.6"),
+        ({}, "The oracle reaches 52.0 %: 50 % of the gap from the baseline to it is closed."),
         ({"adabn": 35.0}, "6.0 points more than the best baseline, AdaBN (35.0 %)"),
         ({"adabn": 35.0}, "The oracle reaches 52.0 %: 35 % of the gap"),
         ({"adabn": 45.0, "dacs": 40.0}, "5.0 points less than the best baseline, AdaBN (45.0 %)"),
@@ -75,7 +75,7 @@ def test_what_an_interval_is_over_is_said() -> None:
     assert "over 150 images and the seeds." in claimed({}, seeds=3)[0]["sentence"]
     assert claimed({}, seeds=3)[0]["over"] == "images and seeds"
     found, best = claimed({}, half=np.nan)  # of a single image
-    assert "with 95 % confidence" not in found["sentence"]
+    assert "interval" not in found["sentence"]
     assert not found["sure"]
     assert best[0] == "dacs"
     assert len(best) == 5

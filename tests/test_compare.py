@@ -147,6 +147,31 @@ def test_revisions_are_compared_by_parameters_and_metrics(repository: Path) -> N
     assert "Not known of one.json." in found.text
 
 
+def test_reports_are_compared_with_the_intervals_of_each_and_the_classes(repository: Path) -> None:
+    Path("reports/tables").mkdir()
+    rows = {"True": "40.0,38.5,41.5", "False": "30.0,28.0,31.0"}  # of the main number or not
+    columns = "task,method,headline,miou,miou_low,miou_high"
+    for low, message in ((40.0, "Three"), (20.0, "Four")):
+        text = "\n".join(f"gta5-cityscapes,dacs,{main},{values}" for main, values in rows.items())
+        Path("reports/tables/intervals.csv").write_text(f"{columns}\n{text}\n")
+        classes = [
+            f"gta5-cityscapes,{name},dacs,{low + n},{low},{low + 2 * n}" for n, name in enumerate(("sky", "car"))
+        ]
+        header = "task,class,method,iou,iou_low,iou_high"
+        of_one = "gta5-cityscapes,bus,dacs,50.0,,\ngta5-cityscapes,train,dacs,,,"  # of one image, of none
+        Path("reports/tables/class_intervals.csv").write_text("\n".join([header, *classes, of_one, ""]))
+        record(0.9, 42.25, message)
+    main = [["gta5-cityscapes.dacs", "40.00 [38.50, 41.50]", "40.00 [38.50, 41.50]", "+0.00"]]
+    assert table("Main numbers", "HEAD~1", "HEAD") == table("Main numbers", "HEAD", "reports") == main
+    assert table("Classes", "HEAD~1", "HEAD") == [
+        ["gta5-cityscapes.dacs.sky", "40.00 [40.00, 40.00]", "20.00 [20.00, 20.00]", "−20.00"],
+        ["gta5-cityscapes.dacs.car", "41.00 [40.00, 42.00]", "21.00 [20.00, 22.00]", "−20.00"],
+    ]
+    assert "None changes." in compare("HEAD", "reports").text
+    assert "Main numbers" not in compare("HEAD~2", "HEAD").text  # whose first has no tables
+    assert max(map(len, compare("HEAD~1", "HEAD").text.splitlines())) <= 100
+
+
 @pytest.mark.parametrize(
     ("sides", "said"),
     [

@@ -212,6 +212,18 @@ def test_conflation_over_the_steps_is_shown_of_the_chosen_class(opened: Callable
     choice.select_option("bus")
     assert [figure.get_attribute("data-class") for figure in shown.all()] == ["bus"] * 2
     assert "Percent of the bus" in str(shown.first.locator("svg").get_attribute("aria-label"))
+    view.locator("#conflation summary").last.evaluate("each => each.scrollIntoView()")
+    assert choice.bounding_box()["y"] < 0  # it does not cover what it does not change
+
+
+@in_a_browser
+def test_bars_of_equal_values_are_equally_long_in_all_columns(opened: Callable[..., Any]) -> None:
+    found = "cells => cells.map(each => [+each.innerText, getComputedStyle(each).backgroundImage])"
+    bars = opened().locator("#classes td.bar:visible").evaluate_all(found)
+    lengths = [(value, float(re.findall(r"([\d.]+)px", image)[0])) for value, image in bars if value > 5]
+    assert len(lengths) > 20
+    of_one = lengths[0][1] / lengths[0][0]
+    assert [length / value for value, length in lengths] == pytest.approx([of_one] * len(lengths), rel=1e-3)
 
 
 @in_a_browser

@@ -141,6 +141,7 @@ def test_the_making_of_a_page_is_recorded_and_shown(root: Path, tmp_path: Path) 
     before = write(copy)
     assert "Wall and CPU time" not in before
     assert "no <code>requirements.lock</code>" in before
+    assert "the page that <code>make page</code> writes" in before
     (copy / "requirements.lock").write_text("torch==2.13.0\n")
     (copy / "params.yaml").write_text("a: {b: 1, c: [1, 2]}\nd: <x>\n")
     git = ("git", "-C", str(copy), "-c", "user.name=a", "-c", "user.email=a@b.c")
@@ -158,6 +159,7 @@ def test_the_making_of_a_page_is_recorded_and_shown(root: Path, tmp_path: Path) 
     for shown in (found["commit"], "with uncommitted changes", "<code>a.b</code>", "&lt;x&gt;", "<td>12.5</td>"):
         assert shown in after
     assert "<x>" not in after
+    assert "make page" not in after
     shutil.rmtree(copy / ".git")
     assert "not in a Git repository" in write(copy, provenance(copy))
 

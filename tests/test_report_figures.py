@@ -108,6 +108,8 @@ def test_confident_labels_are_beside_the_ground_truth(data: ReportData) -> None:
     assert list(given.get_xdata())[1:] == shares["confident_share"][names[1:]].tolist()
     assert min(given.get_xdata()) == calibration.LEAST
     assert [text.get_text() for text in axes.texts][9] == "× 1.00"
+    assert "confident pseudo-labels of DACS after the last step" in plot.caption
+    assert plot.caption.endswith("×: their ratio. Less than 0.01 % is drawn at 0.01 %.")
 
 
 def test_checkpoints_are_marked_and_the_caption_says_what_each_choice_costs(data: ReportData) -> None:
@@ -166,6 +168,23 @@ def test_conflation_is_drawn_over_the_steps_of_each_class(data: ReportData) -> N
     assert title.endswith("bus as truck")
 
 
+def test_class_frequencies_are_those_of_the_statistics_and_an_absent_class_has_no_dot(tmp_path: Path) -> None:
+    fake_runs.project(tmp_path, SECTION)
+    pixels = {"gta5/train": [30, 0, *[10] * 17], "cityscapes/val": [*range(1, 20)]}
+    for split, counts in pixels.items():
+        stats = tmp_path / f"data/ready/{split}/stats.json"
+        write_json(stats, read_json(stats) | {"pixels": counts})
+    (plot,) = plots.frequency(read(tmp_path))
+    axes = plot.figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == list(CITYSCAPES.names[::-1])  # by the target, which has most pixels of the last one
+    source, target = (list(line.get_xdata()) for line in axes.lines)
+    assert target == pytest.approx([100 * number / 190 for number in range(19, 0, -1)])
+    assert source[-1] == pytest.approx(15)
+    assert np.isnan(source[-2])
+    assert plot.alt.endswith("GTA5: road 15.0; Cityscapes: bicycle 10.0.")
+
+
 def test_runs_of_one_method_may_start_at_different_steps(tmp_path: Path) -> None:
     fake_runs.project(tmp_path, SECTION)
     spec = RunDir(tmp_path / f"runs/{TASK}/source/seed1").spec
@@ -175,6 +194,13 @@ def test_runs_of_one_method_may_start_at_different_steps(tmp_path: Path) -> None
     assert states.groupby("seed")["steps"].max().tolist() == [1500, 2100]
     rows = found.table("conflation_steps", TASK).query("`class` == 'bus' and method == 'dacs'")
     assert rows["steps"].tolist() == [1200, 1500, 1800, 2100]
+
+
+def test_adabn_stands_where_the_weights_of_source_only_end(data: ReportData) -> None:
+    for name in ("checkpoints", "conflation_steps"):
+        states = data.table(name, TASK).query("method == 'adabn'")
+        assert not states.empty
+        assert (states["steps"] - states["step"] == 1500).all(), name
 
 
 def test_a_share_too_small_to_be_listed_counts_as_none(tmp_path: Path) -> None:

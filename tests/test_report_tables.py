@@ -1,5 +1,6 @@
 """Laws of the tables of the report: protocols, intervals, the expected order, and the states of runs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,13 @@ def test_the_order_is_measured_and_only_for_what_was_run(data: ReportData, shown
     assert (row["value"], row["verdict"]) == (pytest.approx(lost["naive"] - lost["source"]), order.HOLDS)
     assert [line["verdict"] for line in shown["order"]] == found.loc[TASK, "verdict"].tolist()
     assert all(line["source"] for line in shown["order"])
+
+
+def test_numbers_that_the_order_quotes_are_published_ones() -> None:
+    known = {f"{iou:.1f}" for iou in tables.published()["iou"]}
+    quoted = {number for line in order.EXPECTED for number in re.findall(r"\d+\.\d", line.source)}
+    assert len(quoted) > 10
+    assert quoted <= known
 
 
 def test_there_is_no_expected_order_of_other_targets(tmp_path: Path) -> None:

@@ -112,6 +112,16 @@ def test_equal_statistics_are_at_no_distance(root: Path) -> None:
     assert domains.distances(stats, stats) == pytest.approx(dict.fromkeys(domains.STATISTICS, 0), abs=1e-7)
 
 
+def test_a_pasted_pixel_lands_on_its_class_as_often_as_the_target_has_it_at_this_height() -> None:
+    source = [[1.0, 0.2], [0.0, 0.8], [0.0, 0.0]]  # classes by band
+    target = [[0.5, 0.0], [0.0, 0.5], [0.5, 0.5]]
+    assert domains.landing(source, target) == pytest.approx(100 * (0.5 * 1.0 * 0.5 + 0.5 * 0.8 * 0.5))
+    assert domains.landing(target, target) == pytest.approx(50)
+    assert plots.landed("cityscapes", {"gta5": 45.0, "cityscapes": 50.0}).endswith(
+        "with a probability of 45.0 % from GTA5 (50.0 % from Cityscapes itself)."
+    )
+
+
 TOTALS = {  # of the published rows by class: source, method, paper → mean over the classes of each set
     ("gta5", "source", "DACS"): {"19": 32.85},
     ("gta5", "dacs", "DACS"): {"19": 52.14},
@@ -304,7 +314,7 @@ def test_only_baselines_have_no_gain_in_the_table(root: Path, text: str) -> None
 def test_a_report_speaks_of_its_claim_in_the_words_of_the_tables(root: Path, text: str) -> None:
     for task in WHOLE.tasks:
         claimed = task_rows(task, {name: table(root, name) for name in TABLES}, CITYSCAPES)["claim"]["sentence"]
-        assert f"{names.task_title(task)}: {claimed}" in text
+        assert f"{names.task_title(task)}: {claimed}".replace(" %", "\u00a0%") in text
         assert "DACS reaches" in claimed
 
 
@@ -333,9 +343,9 @@ def test_published_results_stand_beside_those_of_the_same_method_with_their_netw
 
 
 def test_page_shows_the_settings_of_the_main_method_and_of_its_baseline(text: str) -> None:
-    assert "ground truth at the input size of the networks (96 × 48)" in text
+    assert "ground truth at the input size of the networks (96\u00a0×\u00a048)" in text
     assert "All settings of gta5-cityscapes/source/seed0 and gta5-cityscapes/dacs/seed0" in text
-    for shown in ("<dd>1,500</dd>", "<dd>1,200</dd>", "<dd>96 × 96</dd>", "threshold: 0.968", "steps: 1500"):
+    for shown in ("<dd>1,500</dd>", "<dd>1,200</dd>", "<dd>96\u00a0×\u00a096</dd>", "threshold: 0.968", "steps: 1500"):
         assert shown in text
 
 
@@ -346,10 +356,16 @@ def test_user_text_is_escaped(text: str) -> None:
 
 def test_page_warns_of_synthetic_images_only_where_there_are_some(root: Path, text: str) -> None:
     assert "cannot be compared" in text
+    assert 'class="paper">difference</th>' not in text
+    assert "The images of GTA5, Cityscapes and SYNTHIA are synthetic" in text
     real = shutil.copytree(root / "reports", root / "real")
     facts = real / "tables/data_report.csv"
     facts.write_text(facts.read_text().replace("origin,world", "origin,download"))
-    assert "cannot be compared" not in write(root, WHOLE, "real")
+    compared = write(root, WHOLE, "real")
+    assert "cannot be compared" not in compared
+    cells = r'"headline">(?:<b>)?([\d.]+).*?class="paper[^>]*>([\d.]+).*?class="paper">([−+\d.]+)<'
+    ours, theirs, difference = re.findall(rf'<tr data-method="dacs">.*?{cells}', compared, re.S)[0]
+    assert float(difference.replace("−", "-")) == pytest.approx(float(ours) - float(theirs), abs=0.11)
 
 
 def test_page_compares_the_raw_data_with_what_is_published(small: Path) -> None:
@@ -361,7 +377,7 @@ def test_page_compares_the_raw_data_with_what_is_published(small: Path) -> None:
     for shown in ("local copy", "24,964", "24,966", "a summary", "2 dropped; 1 mended; 40 kept"):
         assert shown in row
     assert "Known defects, dropped: 15188, 17705." in text
-    assert '44.4 %</span> road <span class="std">id 7</span>' in text
+    assert '44.4\u00a0%</span> road <span class="std">id 7</span>' in text
     facts = (small / "reports/tables/data_report.csv").read_text().splitlines()
     assert {"gta5,kept,00007,,", "gta5,published,train,24966,", "gta5,id,7,4000,road"} < {*facts}
 
@@ -411,7 +427,7 @@ def test_the_page_says_what_the_gain_is_counted_from(text: str, small: Path) -> 
     assert "true or pseudo: source only or AdaBN." in first
     assert "those that adapt start from its weights and replace its last 1,200 steps" in first
     assert "perhaps stronger: trained AdaBN (<code>adabn_trained</code> in <code>runs.methods</code>)." in first
-    assert re.search(r", oracle \d+\.\d: \d+ % of the gap is closed", first)
+    assert re.search(r"The oracle reaches \d+\.\d\s%: \d+\s% of the gap from the baseline to it is closed", first)
     methods = ["source", "dacs"]
     section = Runs(tasks=SMALL.tasks, methods=methods, seeds=SMALL.seeds)
     for run in small.rglob("dacs/*/settings.json"):

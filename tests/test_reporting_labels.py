@@ -102,8 +102,8 @@ def test_nineteen_classes_and_one_are_reported_with_all_groups(tmp_path: Path) -
     heads = re.findall(r'<th scope="col"[^>]*>(mIoU.*?)</th>', results)
     assert heads == 2 * ["mIoU20", "mIoU19", "mIoU16", "mIoU13", "mIoU small things (4 classes)"]
     for sentence in (
-        r"DACS reaches [\d.]+ % mIoU over 20 classes",
-        r"DACS reaches [\d.]+ % mIoU over 16 classes",  # those that SYNTHIA has
+        r"DACS reaches [\d.]+\s% mIoU over 20 classes",
+        r"DACS reaches [\d.]+\s% mIoU over 16 classes",  # those that SYNTHIA has
         "mIoU16 is over all classes but terrain, truck, train, lane marking. mIoU13",
         "mIoU small things.* is over pole, traffic light, traffic sign, lane marking.",
         "GTA5 does not have lane marking: included in the means, mostly with an IoU of 0.",
@@ -141,7 +141,7 @@ def test_camvid_has_eleven_classes(tmp_path: Path) -> None:
     absent = DATASETS["camvid"].lacks(CITYSCAPES)
     text = report(tmp_path, project(tmp_path, None, "gta5-camvid synthia-camvid", absent), None)
     read = words(text)
-    assert len(re.findall(r"DACS reaches [\d.]+ % mIoU over 11 classes", read)) == 2
+    assert len(re.findall(r"DACS reaches [\d.]+\s% mIoU over 11 classes", read)) == 2
     assert "points of mIoU11" in read
     assert "mIoU9 is over all classes but fence, pole." in read
     for path in (tmp_path / "reports").rglob("*"):

@@ -52,14 +52,20 @@ def confident(data: ReportData) -> Iterator[Plot]:
         table = table[table.index.isin(data.groups[task].every[0].classes)].dropna(how="all")
         table = table.sort_values("truth_share", ascending=False, kind="stable")
         if data.main and table["confident_share"].notna().any():
-            caption = f"The {SHOWN} most frequent of {len(table)} classes." if len(table) > MANY else ""
-            table = table[: SHOWN if caption else None].fillna(0)
+            most = f"The {SHOWN} most frequent of {len(table)} classes." if len(table) > MANY else ""
+            table = table[: SHOWN if most else None].fillna(0)
             figure, (axes,) = subplots(1.0 + 0.21 * len(table), task_title(task))
             _shares(axes, table, data.main)
             fewer = f"{(table['confident_share'] < table['truth_share']).sum()} of {len(table)} classes"
-            labels = f"the confident pseudo-labels of {METHODS[data.main].title} on {task_title(task)}"
-            alt = f"Share of each class of {labels}, which is less than in the ground truth of {fewer}."
-            yield Plot(task, figure, f"{alt} {caption}".strip(), caption)
+            title = METHODS[data.main].title
+            labels = f"the confident pseudo-labels of {title} on {task_title(task)}"
+            alt = f"Share of each class of {labels}, which is less than in the ground truth of {fewer}. {most}".strip()
+            caption = (
+                f"Shares of the classes in the confident pseudo-labels of {title} after the last step, and in the "
+                "ground truth of the same images; ×: their ratio. "
+                f"Less than {LEAST:g} % is drawn at {LEAST:g} %. {most}"
+            )
+            yield Plot(task, figure, alt, caption.strip())
 
 
 def last(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,4 +97,4 @@ def _shares(axes: Axes, table: pd.DataFrame, main: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(LEAST, 100)
     axes.legend(**LEGEND)
-    axes.set_xlabel("% of the pixels")
+    axes.set_xlabel("% of the pixels of all classes")

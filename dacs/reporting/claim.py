@@ -66,10 +66,10 @@ def _sentences(headline: Group, scores: pd.DataFrame, best: Sequence[str], facts
         compared = f"{reached}, {points} than {than}."
     elif facts["sure"]:
         size = Interval(abs(gain), *sorted((abs(ends.low), abs(ends.high))))
-        between = f"{number(size.low)} to {number(size.high)} with 95 % confidence, {over}"
+        between = f"95 % interval {number(size.low)} to {number(size.high)}, {over}"
         compared = f"{reached}, {points} than {than}; {between}."
     else:
-        between = f"{number(ends.low, '+.1f')} to {number(ends.high, '+.1f')} with 95 % confidence, {over}"
+        between = f"95 % interval {number(ends.low, '+.1f')} to {number(ends.high, '+.1f')}, {over}"
         compared = f"{reached}, not distinguishable from {than}: {points}, {between}."
     return [compared, *_gap(values, facts), *_best(values, best, main)]
 
@@ -77,7 +77,11 @@ def _sentences(headline: Group, scores: pd.DataFrame, best: Sequence[str], facts
 def _gap(values: pd.Series, facts: dict[str, Any]) -> list[str]:
     if not np.isfinite(facts["closed"]):
         return []
-    share = f": {number(facts['closed'], '.0f')} % of the gap between the two is closed" if facts["gain"] > 0 else ""
+    share = (
+        f": {number(facts['closed'], '.0f')} % of the gap from the baseline to it is closed"
+        if facts["gain"] > 0
+        else ""
+    )
     return [f"The oracle reaches {number(values['oracle'])} %{share}."]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dacs.errors import BadRequest
@@ -15,13 +16,13 @@ from dacs.evaluation.intervals import Interval
 from dacs.evaluation.spec import labels_of
 from dacs.layout import RunDir
 from dacs.reporting.groups import Group
-from dacs.reporting.intervals import known, one_against_all
+from dacs.reporting.intervals import interval, known, one_against_all
 from dacs.reporting.measured import Evaluation, bootstrap, read_evaluation
 from dacs.reporting.names import number
-from dacs.reporting.result import Result, read_result
+from dacs.reporting.result import TABLES, Result, read_result
 
 WIDTH = 100  # columns of a terminal
-CELLS = {3: (40, 28, 28), 4: (52, 14, 14, 14), 5: (40, 8, 8, 8, 28)}  # columns of cells at most, by their number
+CELLS = {3: (40, 28, 28), 4: (44, 21, 21, 8), 5: (40, 8, 8, 8, 28)}  # columns of cells at most, by their number
 CHANGED = 8  # classes at most
 
 
@@ -64,7 +65,7 @@ def compare(first: str, second: str) -> Comparison:
     Raises BadRequest where one of them is none of these, or where they have neither scores nor parameters in common.
     """
     results = read_result(first), read_result(second)
-    tables = [_parameters(*results), _scores(*results), *_intervals(*results)]
+    tables = [_parameters(*results), _scores(*results), *_intervals(*results), *_reported(*results)]
     return Comparison(first, second, tables)
 
 
@@ -110,6 +111,39 @@ def _intervals(first: Result, second: Result) -> Iterator[Table]:
         else:
             yield _means(title, labels_groups(first.run, found[0]), *found)
             yield _classes(labels_of(first.run).names, *found)
+
+
+def _reported(first: Result, second: Result) -> Iterator[Table]:
+    """Of two reports: the main numbers and the classes that change most, each side with its own interval."""
+    header = ("score", "first", "second", "change")
+    note = "Each interval is of one side alone; for paired ones of the difference compare two runs."
+    means, classes = ([each.tables[name] for each in (first, second) if name in each.tables] for name in TABLES)
+    if len(means) == 2:
+        rows = _of_both(means, ("task", "method"), "miou")
+        yield Table("Main numbers with their 95 % intervals", header, [row for _, row in rows], note)
+    if len(classes) == 2:
+        rows = _of_both(classes, ("task", "method", "class"), "iou")
+        most = [row for change, row in sorted(rows, key=lambda each: -abs(each[0])) if change][:CHANGED]
+        yield Table("Classes that change most, IoU in percent", header, most, "" if most else "None changes.")
+
+
+def _of_both(tables: Sequence[pd.DataFrame], keys: Sequence[str], score: str) -> list[tuple[float, tuple[str, ...]]]:
+    """The change of each score that both tables have, and its row."""
+    sides = []
+    for table in tables:
+        main = table[table["headline"]] if "headline" in table else table
+        found = {".".join(str(row[key]) for key in keys): interval(row, score) for row in main.to_dict("records")}
+        sides.append({name: each for name, each in found.items() if np.isfinite(each.value)})
+    changes = [(name, sides[1][name].value - each.value) for name, each in sides[0].items() if name in sides[1]]
+    return [
+        (change, (name, *(_with_ends(side[name]) for side in sides), number(change, "+.2f")))
+        for name, change in changes
+    ]
+
+
+def _with_ends(found: Interval) -> str:
+    """A score and its interval, if it has one."""
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if np.isfinite(found.low) else f"{found.value:.2f}"
 
 
 def labels_groups(run: RunDir, found: Evaluation) -> list[tuple[str, list[int]]]:

@@ -119,13 +119,17 @@ def list_runs(runs: Path, section: Runs, unlabelled: Sequence[str] = ()) -> list
 
 
 def steps_before(run: RunDir) -> int | None:
-    """Optimizer steps of the source-only weights that a run starts from, 0 of others; None where that run is gone."""
-    adapt = read_json(run.spec)["settings"].get("adapt")
-    if not adapt or adapt["init"] != START:
+    """Optimizer steps of the source-only weights that a run starts from, 0 of others; None where that run is gone.
+
+    AdaBN starts from those after the last step.
+    """
+    settings = read_json(run.spec)["settings"]
+    adapt = settings.get("adapt")
+    if "train" in settings or (adapt and adapt["init"] != START):
         return 0
     source = RunDir(run.path.parents[1] / START / run.path.name).spec
     train = read_json(source)["settings"]["train"] if source.exists() else None
-    return train and (train.get("start") or train["steps"] - adapt["steps"])
+    return train and ((train.get("start") or train["steps"] - adapt["steps"]) if adapt else train["steps"])
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -54,6 +54,38 @@ def jensen_shannon(first: Sequence[Any], second: Sequence[Any]) -> np.ndarray:
     return np.sqrt(np.clip(bits, 0, None) / 2)  # scipy's jensenshannon is NaN where rounding makes it less than 0
 
 
+def landings(prepared: Path, tasks: Sequence[str]) -> dict[str, float]:
+    """How likely pixels of each source and of the target land on their own class; empty for unlabelled targets."""
+    found: dict[str, float] = {}
+    for source, _, target in (_splits(prepared, task) for task in tasks):
+        stats = read_json(target.stats)
+        if "rows16" in stats:
+            each = {split.path.parent.name: read_json(split.stats)["rows16"] for split in (source, target)}
+            found |= {domain: landing(rows, stats["rows16"]) for domain, rows in each.items()}
+    return found
+
+
+def landing(source: Sequence[Any], target: Sequence[Any]) -> float:
+    """Probability, in percent, that a pixel pasted at its height into a random target image falls on its own class.
+
+    Of both, the shares of the classes in each horizontal band of whole frames, of shape (classes, bands).
+    """
+    of_pixels, of_bands = (np.nan_to_num(np.array(rows, float)) for rows in (source, target))
+    return 100 * float((of_pixels / of_pixels.sum() * of_bands / np.maximum(of_bands.sum(0), 1e-12)).sum())
+
+
+def class_shares(prepared: Path, tasks: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
+    """Percent of the labelled pixels that each class has, by domain: of a target in its validation images."""
+    found = {}
+    for split in dict.fromkeys(
+        split for task in tasks for split in (_splits(prepared, task)[0], _splits(prepared, task)[2])
+    ):
+        pixels = np.array(read_json(split.stats).get("pixels", []), float)
+        if pixels.any():
+            found[split.path.parent.name] = 100 * pixels / pixels.sum()
+    return pd.DataFrame(found, index=list(classes))
+
+
 def split_table(prepared: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """Number and size of the images of each prepared split that the tasks use, and the digest of its statistics."""
     rows = []

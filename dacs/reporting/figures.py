@@ -38,6 +38,7 @@ FIGURES: dict[str, FigureSpec] = {
     "conflation_steps": FigureSpec("conflation", curves.conflation_steps),
     "confusions": FigureSpec("conflation", pictures.confusions),
     "similarity": FigureSpec("similarity", plots.similarity),
+    "frequency": FigureSpec("data", plots.frequency),
 }
 
 

@@ -96,7 +96,7 @@ def write(job: ReportJob, reports: Path, runs: Path, out: Path, made: dict[str, 
             **_results(job, reports),
         )
     )
-    write_text(out, page)
+    write_text(out, re.sub(r"(?<=\d) (?=%)|(?<=\d) (?=× \d)|(?<=\d ×) (?=\d)", "\u00a0", page))  # kept on one line
 
 
 def _settings(job: ReportJob, runs: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dacs.labels import LabelSet
 from dacs.methods import METHODS
 from dacs.reporting.data import ReportData
-from dacs.reporting.domains import MEASURES
+from dacs.reporting.domains import MEASURES, class_shares, landings
 from dacs.reporting.groups import MANY, Group
 from dacs.reporting.names import (
     GRID,
@@ -137,13 +138,14 @@ def _conflated(percent: pd.Series, a: str, b: str) -> str:
 
 
 def similarity(data: ReportData) -> Iterator[Plot]:
-    """Distances of the sources to each target by four measures, and the gain of the main method from each source."""
+    """Distances of the sources to each target by five measures, and the gain of the main method from each source."""
     for target in dict.fromkeys(map(target_of, data.tasks)):
         table = data.tables["similarity"].query("target == @target")
         wide = table.pivot_table(index="measure", columns="source", values="distance", sort=False).dropna()
         wide = wide.rename(index=MEASURES)
         sources = [str(source) for source in wide]
-        group = shared(data, [f"{source}-{target}" for source in sources])
+        tasks = [f"{source}-{target}" for source in sources]
+        group = shared(data, tasks)
         gained = {source: data.gain(f"{source}-{target}", group.score) for source in sources} if group else {}
         gained = {source: gain for source, gain in gained.items() if np.isfinite(gain)}
         ratios = [4.6, 0.6 + len(gained)] if gained else [1]
@@ -163,7 +165,41 @@ def similarity(data: ReportData) -> Iterator[Plot]:
             labels, texts = map(domain_title, gained), [number(gain, "+.1f") for gain in gained.values()]
             _bars(grid[1], list(labels), list(gained.values()), texts, [colors[source] for source in gained])
             grid[1].set_title(f"gain of {METHODS[data.main].title} over the best baseline,\npoints of {group.short}")
-        yield Plot(target, figure, f"{alt}.", comparison(target, wide, gained))
+        caption = f"{comparison(target, wide, gained)} {landed(target, landings(data.prepared, tasks))}".strip()
+        yield Plot(target, figure, f"{alt}.", caption)
+
+
+def frequency(data: ReportData) -> Iterator[Plot]:
+    """Share of the pixels of each class in each domain, a plot for each target; the most frequent classes on top.
+
+    Of more than `MANY` classes the `SHOWN` most frequent ones.
+    """
+    for target in dict.fromkeys(map(target_of, data.tasks)):
+        tasks = [task for task in data.tasks if target_of(task) == target]
+        shares = class_shares(data.prepared, tasks, data.labels.names)
+        if shares.empty:
+            continue
+        domains = [str(name) for name in shares]
+        by = target if target in domains else domains[0]
+        shares = shares.sort_values(by, ascending=False, kind="stable")
+        caption = (
+            f"The {SHOWN} most frequent of {len(shares)} classes of {domain_title(by)}." if len(shares) > MANY else ""
+        )
+        shares = shares[: SHOWN if caption else None]
+        figure, (axes,) = subplots(1.0 + 0.21 * len(shares), f"Classes of {', '.join(map(domain_title, domains))}")
+        label_rows(axes, list(shares.index))
+        for domain, color in domain_colors(domains).items():
+            values = shares[domain].where(shares[domain] > 0)  # no dot where a domain does not have the class
+            axes.plot(values, range(len(shares)), "o", color=color, markersize=6, label=domain_title(domain))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.legend(**LEGEND)
+        axes.set_xlabel("% of the labelled pixels")
+        most = "; ".join(f"{domain_title(name)}: {shares[name].idxmax()} {shares[name].max():.1f}" for name in domains)
+        yield Plot(
+            target, figure, f"Percent of the pixels of each class by domain. The most frequent ones: {most}.", caption
+        )
 
 
 def shared(data: ReportData, tasks: Sequence[str]) -> Group | None:
@@ -172,6 +208,17 @@ def shared(data: ReportData, tasks: Sequence[str]) -> Group | None:
     common = [group for group in found[0].every if all(group in of_task.every for of_task in found)]
     fair = [group for group in common if all({*group.classes} <= {*of_task.headline.classes} for of_task in found)]
     return max(fair, key=lambda group: len(group.classes), default=None)
+
+
+def landed(target: str, found: dict[str, float]) -> str:
+    """How often pasted pixels land on their own class; empty where this is not known."""
+    if not found:
+        return ""
+    each = ", ".join(f"{value:.1f} % from {domain_title(name)}" for name, value in found.items() if name != target)
+    return (
+        "Pasted at its height into a random target image, a pixel falls on its own class with a probability of "
+        f"{each} ({found[target]:.1f} % from {domain_title(target)} itself)."
+    )
 
 
 def comparison(target: str, wide: pd.DataFrame, gained: dict[str, float]) -> str:

@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 
 from dacs.errors import BadRequest
@@ -12,6 +15,7 @@ from dacs.files import read_json
 from dacs.layout import RunDir
 
 METRICS, PARAMS = "reports/metrics.json", "params.yaml"  # of a revision
+TABLES = ("intervals", "class_intervals")  # of a report, with what is compared beside its metrics
 
 
 class Result(NamedTuple):
@@ -21,13 +25,15 @@ class Result(NamedTuple):
     settings: dict[str, Any] | None  # by dotted name; None where they are not known
     scores: dict[str, float]  # by dotted name, in percent
     run: RunDir | None = None
+    tables: Mapping[str, pd.DataFrame] = {}  # of a report
 
 
 def read_result(name: str) -> Result:
     """Read one side; a path is tried before a revision."""
     path = Path(name)
     if path.is_dir() and (path / "metrics.json").exists():
-        return Result(name, None, _flat_scores(name, read_json(path / "metrics.json")))
+        scores = _flat_scores(name, read_json(path / "metrics.json"))
+        return Result(name, None, scores, tables=_tables(lambda table: _text(path / f"tables/{table}.csv")))
     if path.is_dir():
         run = RunDir(path)
         settings = _flat(read_json(run.spec)["settings"]) if run.spec.exists() else None
@@ -36,7 +42,22 @@ def read_result(name: str) -> Result:
         return Result(name, None, _flat_scores(name, read_json(path)))
     commit = _commit(name)
     settings = yaml.safe_load(_show(name, commit, PARAMS))
-    return Result(name, _flat(settings), _flat_scores(name, json.loads(_show(name, commit, METRICS))))
+    scores = _flat_scores(name, json.loads(_show(name, commit, METRICS)))
+    tables = _tables(lambda table: _git("show", f"{commit}:./reports/tables/{table}.csv"))
+    return Result(name, _flat(settings), scores, tables=tables)
+
+
+def _tables(read: Callable[[str], str | None]) -> dict[str, pd.DataFrame]:
+    """The tables of a report that there are; `read` returns the text of one."""
+    texts = {name: read(name) for name in TABLES}
+    return {
+        name: pd.read_csv(StringIO(text), keep_default_na=False, na_values=[""]) for name, text in texts.items() if text
+    }
+
+
+def _text(path: Path) -> str | None:
+    """The text of a file; None where there is none."""
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _commit(name: str) -> str:
