@@ -144,6 +144,8 @@ def untrusted(jobs, trusted):
     for job in jobs:
         outputs = [Path(path) for path in job.output]
         known = [records.recorded(path) is not None for path in outputs]
+        if not any(path.exists() for path in outputs):
+            continue
         if all(known):
             unknown = any(map(records.of_other_inputs, outputs))
         else:
