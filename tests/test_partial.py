@@ -1,4 +1,4 @@
-"""Single files are asked for where a part of the results, or of Snakemake's records, is there: none is trusted unseen."""
+"""Single files, where a part of the results or of the records of Snakemake is there: none is trusted unseen."""
 
 import os
 from base64 import urlsafe_b64encode
