@@ -1,6 +1,7 @@
 """Single files, where a part of the results or of the records of Snakemake is there: none is trusted unseen."""
 
 import os
+import time
 from base64 import urlsafe_b64encode
 from collections import Counter
 from pathlib import Path
@@ -18,10 +19,10 @@ def project(folder: Path) -> Pipeline:
     return create(folder, runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
 
 
-def same_times(pipeline: Pipeline) -> None:
+def same_times(pipeline: Pipeline, seconds: float = 1e9) -> None:
     """As after `cp -r`: no file is newer than another."""
     for path in pipeline.folder.rglob("*"):
-        os.utime(path, (1e9, 1e9), follow_symlinks=False)
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,19 @@ def test_frames_without_their_manifest_are_not_taken_for_those_of_params(pipelin
         pipeline.run("rm", "-r", name)
     pipeline.set(world__seed=77)
     assert pipeline.planned(PREPARED) == Counter(world=1, remap=1)
+
+
+def test_files_from_the_future_stop_no_job(pipeline: Pipeline) -> None:
+    """As after the clock was set back; Snakemake takes no output that is older than an input."""
+    same_times(pipeline, time.time() + 1e5)
+    pipeline.set(remap__resample="bilinear")
+    assert pipeline.jobs("snakemake", "--cores", "2", PREPARED) == Counter(remap=1)
+    assert pipeline.planned(PREPARED) == Counter()
+
+
+def test_what_only_lists_sets_nothing_aside(pipeline: Pipeline) -> None:
+    manifest = pipeline.folder / "data/manifests/gta5.json"
+    manifest.write_text("{}")
+    for option in ("--list-rules", "--lt", "--summary"):
+        pipeline.run("snakemake", option)
+        assert manifest.read_text() == "{}"

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import signal
+import time
 from contextlib import suppress
 
 from filelock import FileLock, Timeout
@@ -32,7 +33,8 @@ HOLDER = Path(".cache/snakemake.txt")  # which process that is
 
 # Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
 LISTS = (
-    r"-[a-zA-Z]*n[a-zA-Z]*|--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|lint|report|unlock|list)(=.*)?"
+    r"-[a-zA-Z]*n[a-zA-Z]*|-[lSD]|--(dry-?run|summary|detailed-summary|dag|d3dag|rulegraph|filegraph|lint|report|unlock"
+    r"|l[tcipu]|list(-[a-z-]+)?)(=.*)?"
 )
 READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
 
@@ -127,6 +129,8 @@ def make_again(outputs, trusted):
 
         async def check_incomplete():  # once all jobs are known, and before it is decided which of them are run
             await check()
+            if not READS_ONLY:
+                end_future(workflow.dag.jobs)
             # Its option --forcerun would make them targets too.
             forced.update(map(str, outputs), untrusted(workflow.dag.jobs, trusted))
 
@@ -152,6 +156,15 @@ def untrusted(jobs, trusted):
             unknown = any(known) or trusted.isdisjoint(outputs) or not all(map(is_there, job.input))
         if unknown:
             yield from job.output
+
+
+def end_future(jobs):
+    """Give inputs from the future, as after a clock was set back, the present time: Snakemake refuses their outputs."""
+    now = time.time()
+    for path in {Path(name) for job in jobs for name in job.input}:
+        with suppress(OSError):
+            if path.stat().st_mtime > now:
+                os.utime(path, (now, now))
 
 
 def is_there(name):
