@@ -101,3 +101,12 @@ def test_what_only_lists_sets_nothing_aside(pipeline: Pipeline) -> None:
     for option in ("--list-rules", "--lt", "--summary"):
         pipeline.run("snakemake", option)
         assert manifest.read_text() == "{}"
+
+
+def test_numbers_that_snakemake_takes_for_text_are_explained(clone: Pipeline) -> None:
+    printed = clone.run("snakemake", "-n", "all", "--config", "adapt={threshold: 0.5}", fails=True)
+    assert 'adapt.threshold is "0.5"' in printed
+    assert "for --configfile FILE." in printed
+    (clone.folder / "logs").mkdir(exist_ok=True)
+    (clone.folder / "logs/other.yaml").write_text("adapt: {threshold: 0.5}")
+    assert clone.planned("all", "--configfile", "logs/other.yaml") == EVERY
