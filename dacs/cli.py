@@ -35,6 +35,7 @@ from dacs.verify import (
     FIGURES_RECORD,
     PAGE_RECORD,
     RECORD,
+    any_record,
     damages,
     damages_of_tables,
     first_damage,
@@ -45,6 +46,11 @@ from dacs.verify import (
 
 Job = TypeVar("Job", bound=Section)
 NOT_SERVED = "dacs: Windows is not served; Linux and macOS are.\nRun it in the Windows Subsystem for Linux (WSL 2)."
+
+NOTHING_RECORDED = (
+    "Nothing to compare: no result here has a record. Tables and metrics of Git alone have none;"
+    " 'dvc pull' brings results with their records."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -316,7 +322,8 @@ def verify(
 
         found += stale(load(params), runs, reports, ready, manifests)
     if not found:
-        print("All results are as they were recorded.")
+        recorded = any(any_record(folder) for folder in (runs, reports, manifests, ready))
+        print("All results are as they were recorded." if recorded else NOTHING_RECORDED)
         return
     listed = listing(f"{len(found)} results are not as they were recorded", map(str, found))
     if not remake:

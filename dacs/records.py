@@ -56,6 +56,13 @@ def of_other_files() -> Iterator[Path]:
             yield output
 
 
+def of_other_inputs(output: Path) -> bool:
+    """Whether small inputs of an output are not as recorded; Snakemake itself compares only those that are newer."""
+    sums = json.loads(recorded(output) or "{}").get("input_checksums") or {}
+    paths = {Path(name): known.rpartition(":")[2] for name, known in sums.items() if known}
+    return any(_is_small(path) and digest(path) != known for path, known in paths.items())
+
+
 def forget_absent() -> None:
     """Remove records of files that runs no longer have, such as the weights of steps that are no longer kept."""
     for path, output, _ in _records():

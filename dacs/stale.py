@@ -76,6 +76,13 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
             yield Damage(out.spec, "made with other settings, code or data", out.spec)
 
 
+def compared(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> set[Path]:
+    """The outputs that `stale` compares with what is asked for, where they are there."""
+    of_jobs = (asked for asked in _asked(params, runs, reports, ready, manifests) if asked.record.parent.exists())
+    specs = (RunDir.of(runs, one.task, one.method, one.seed).spec for one in _runs(params))
+    return {*(asked.output for asked in of_jobs), *specs}
+
+
 def is_prepared(params: Params, domain: str, ready: Path) -> bool:
     """Whether a domain is prepared as it is asked for, by its own record."""
     return is_made(_prepared(params, domain, ready))

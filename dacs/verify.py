@@ -79,6 +79,11 @@ def _damages_of_output(record: Path, marker: Path) -> Iterator[Damage]:
         yield from (damage._replace(marker=marker) for damage in damages_of(record))
 
 
+def any_record(folder: Path) -> bool:
+    """Whether there is a record of results in a folder."""
+    return any(path.name.endswith(("settings.json", RECORD)) for path in folder.rglob("*.json"))
+
+
 def first_damage(paths: Iterable[Path]) -> Damage | None:
     """What is damaged of results and prepared frames in folders or beside them, if anything is."""
     names = RECORD, f"*.{RECORD}", "settings.json"

@@ -132,6 +132,14 @@ def test_a_record_that_is_none_is_named_itself(content: str) -> None:
     assert found.marker == record
 
 
+def test_tables_without_a_record_are_not_called_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a fresh clone."""
+    (REPORTS / "tables").mkdir(parents=True)
+    (REPORTS / "tables/summary.csv").write_text("method,miou\ndacs,99.9\n")
+    assert main(["verify"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing to compare: no result here has a record.")
+
+
 def test_a_changed_frame_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     tiny.prepare(READY)
     assert main(["verify", "--ready", str(READY)]) == 0

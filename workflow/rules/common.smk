@@ -54,7 +54,9 @@ try:
     PARAMS = load(config)
     CUSTOM_FILES = custom_files()
 except (BadRequest, RunFailed) as error:
-    raise WorkflowError(str(error)) from None
+    nested = {"--config", "-C"} & {*sys.argv} and ' is "' in str(error)
+    hint = "\nNumbers inside of --config NAME={…} are text for Snakemake: write them to a file, for --configfile FILE."
+    raise WorkflowError(str(error) + hint * bool(nested)) from None
 
 DOMAINS = domains_of(PARAMS)
 TASKS = [task.split("-") for task in PARAMS.runs.tasks]

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import signal
+import time
 from contextlib import suppress
 
 from filelock import FileLock, Timeout
@@ -16,10 +17,10 @@ from dacs.datasets.decode import listing
 from dacs.files import break_links
 from dacs.jobs import notes
 from dacs.layout import PreparedSplit
-from dacs.stale import stale
+from dacs.stale import compared, stale
 from dacs.training.run_cache import CHECKED, adopt, drop
 from dacs.training.status import kept
-from dacs.verify import ASIDE, FIGURES_RECORD, Damage, damages, damages_of_split, damages_of_tables, set_aside
+from dacs.verify import ASIDE, Damage, damages, damages_of_split, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
@@ -32,7 +33,8 @@ HOLDER = Path(".cache/snakemake.txt")  # which process that is
 
 # Dry runs and what only lists: `workflow.dryrun` is known after the rules have been read, when it is too late.
 LISTS = (
-    r"-[a-zA-Z]*n[a-zA-Z]*|--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|lint|report|unlock|list)(=.*)?"
+    r"-[a-zA-Z]*n[a-zA-Z]*|-[lSD]|--(dry-?run|summary|detailed-summary|dag|d3dag|rulegraph|filegraph|lint|report|unlock"
+    r"|l[tcipu]|list(-[a-z-]+)?)(=.*)?"
 )
 READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
 
@@ -95,12 +97,11 @@ def set_damaged_aside():
         print(listing(f"Not as recorded, {fate} and made again", map(str, damaged)), file=sys.stderr)
     if other:
         print(listing(f"Not as asked for, {fate} and made again", map(str, other)), file=sys.stderr)
-    # Metrics and tables are in Git, the folder of their record is not: in a fresh clone nothing says what made them.
-    unknown = [reports / "metrics.json"] * (not (reports / FIGURES_RECORD).parent.exists())
+    trusted = compared(PARAMS, runs, reports, prepared, manifests)
     if READS_ONLY:
-        force([*unknown, *(damage.marker for damage in damaged), *(damage.path for damage in other)])
+        make_again({*(damage.marker for damage in damaged), *(damage.path for damage in other)}, trusted)
         return
-    force(unknown)
+    make_again(set(), trusted)
     set_aside(damaged)
     if other:
         adopt(runs)  # an undone edit finds them again
@@ -118,16 +119,58 @@ def damages_of_frames(runs, prepared, gone):
     return []
 
 
-def force(outputs):
-    """Let Snakemake make outputs again that are there, as far as the command asks for them."""
-    forced = frozenset(map(str, outputs))
+def make_again(outputs, trusted):
+    """Let Snakemake make again, as far as the command asks for them, outputs and what `untrusted` finds."""
     prepare = workflow._prepare_dag
 
-    def with_forced(*given, **named):
+    def prepare_dag(*given, **named):
         prepare(*given, **named)
-        workflow.dag.forcefiles.update(forced)  # its option --forcerun would make them targets too
+        check, forced = workflow.dag.check_incomplete, workflow.dag.forcefiles
 
-    workflow._prepare_dag = with_forced
+        async def check_incomplete():  # once all jobs are known, and before it is decided which of them are run
+            await check()
+            if not READS_ONLY:
+                end_future(workflow.dag.jobs)
+            # Its option --forcerun would make them targets too.
+            forced.update(map(str, outputs), untrusted(workflow.dag.jobs, trusted))
+
+        workflow.dag.check_incomplete = check_incomplete
+
+    workflow._prepare_dag = prepare_dag
+
+
+def untrusted(jobs, trusted):
+    """Outputs that Snakemake would take for up to date though it is not known what they were made from.
+
+    Where one output of a job has no record Snakemake compares nothing, and takes an output whose inputs are missing for
+    up to date. `trusted` are compared with a record of their own. In a fresh clone the tables of Git are there alone.
+    """
+    for job in jobs:
+        outputs = [Path(path) for path in job.output]
+        known = [records.recorded(path) is not None for path in outputs]
+        if not any(path.exists() for path in outputs):
+            continue
+        if all(known):
+            unknown = any(map(records.of_other_inputs, outputs))
+        else:
+            unknown = any(known) or trusted.isdisjoint(outputs) or not all(map(is_there, job.input))
+        if unknown:
+            yield from job.output
+
+
+def end_future(jobs):
+    """Give inputs from the future, as after a clock was set back, the present time: Snakemake refuses their outputs."""
+    now = time.time()
+    for path in {Path(name) for job in jobs for name in job.input}:
+        with suppress(OSError):
+            if path.stat().st_mtime > now:
+                os.utime(path, (now, now))
+
+
+def is_there(name):
+    """Whether an input is there, or was: raw frames are in neither Git nor DVC, but their manifest is."""
+    recorded = Path("data/manifests", Path(name).parent.name).with_suffix(".json")
+    return Path(name).exists() or (name.startswith("data/raw/") and recorded.exists())
 
 
 def drop_runs():
