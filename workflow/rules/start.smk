@@ -159,11 +159,14 @@ def untrusted(jobs, trusted):
 
 
 def end_future(jobs):
-    """Give inputs from the future, as after a clock was set back, the present time: Snakemake refuses their outputs."""
-    now = time.time()
+    """Give inputs from the future, as after a clock was set back, the present time: Snakemake refuses their outputs.
+
+    Files outside of this folder are a person's own, and stay as they are.
+    """
+    now, here = time.time(), Path.cwd()
     for path in {Path(name) for job in jobs for name in job.input}:
         with suppress(OSError):
-            if path.stat().st_mtime > now:
+            if path.stat().st_mtime > now and path.resolve().is_relative_to(here):
                 os.utime(path, (now, now))
 
 
