@@ -45,7 +45,7 @@ def _faults(params: Params) -> Iterator[str]:
         if method(name).foreground == "target" and loop.batch < 2:
             yield f"loop.batch is 1; {name} pastes one target image on another, so it needs 2 or more."
         own = {**adapt.model_dump(), **overrides(params, name)}
-        for key, value in method(name).settings.items():
+        for key, value in method(name).settings:
             if own[key] != value:
                 yield f"methods.{name}.{key} is {own[key]}, but {name} is a method with {value}.\nLeave {key} out."
         if FEATURE_LOSS in method(name).terms and own["feature_distance"] and model.weights == NONE:

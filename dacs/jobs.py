@@ -102,7 +102,7 @@ def run_settings(params: Params, domain: str, method: str) -> RunSettings:
 def overrides(params: Params, method: str) -> dict[str, Any]:
     """What a method, or a variant of one, overrides of `adapt`: by its row, then by params.yaml."""
     changed = (each.changes[method] for each in params.campaigns.values() if method in each.changes)
-    return {**method_row(method).settings, **params.methods.get(base_of(method), {}), **next(changed, {})}
+    return {**dict(method_row(method).settings), **params.methods.get(base_of(method), {}), **next(changed, {})}
 
 
 def _evaluate_job(params: Params, domain: str, method: str) -> EvaluateJob:

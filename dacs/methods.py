@@ -5,8 +5,7 @@ rules' patterns, the losses of a step, and the names, colours and sentences of t
 "module:name" and imported when they are needed, so a row may name code outside of this package.
 """
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from dacs.errors import BadRequest, nearest
@@ -35,7 +34,7 @@ class Method(NamedTuple):
     foreground: Literal["nothing", "source", "target"] = "nothing"  # what is pasted on the target
     mask: str = "dacs.adaptation.masks:empty_mask"  # where (dacs.adaptation.masks.MakeMask)
     order: str = SHUFFLED  # of the labelled frames (dacs.adaptation.sampling.Order)
-    settings: Mapping[str, Any] = MappingProxyType({})  # values of `adapt` that are part of it, at any scale
+    settings: tuple[tuple[str, Any], ...] = ()  # values of `adapt` that are part of it, at any scale
 
     @property
     def adapts(self) -> bool:
@@ -70,7 +69,7 @@ METHODS: dict[str, Method] = {
                     terms=(), procedure="dacs.training.adabn:adabn"),
     "adabn_trained": Method("trained AdaBN", "#5c7f00", "#a9d13f",
                             "labelled source images, normalised by BatchNorm statistics of unlabelled target images",
-                            terms=(SOURCE_LOSS, STATISTICS), settings=MappingProxyType({"bn_statistics": "target"})),
+                            terms=(SOURCE_LOSS, STATISTICS), settings=(("bn_statistics", "target"),)),
     "pseudo": Method("pseudo-labels", "#a8508a", "#dd8fc4",
                      "source images, and target images with the pseudo-labels of the teacher"),
     "naive": Method("naive mixing", "#c25e00", "#f0984a",

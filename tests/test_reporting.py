@@ -1,5 +1,6 @@
 """Laws of the report: its arithmetic, its bytes, its registry, what the page may not do, and reports of less data."""
 
+import html
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from dacs.files import read_json, write_json
 from dacs.labels import CITYSCAPES
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import METHODS
+from dacs.provenance import ROOT
 from dacs.reporting import domains, figures, names, page, pictures, plots, style, tables
 from dacs.reporting.data import ReportData, best_baseline, list_runs, read_table
 from dacs.reporting.figures import FIGURES, FigureSpec
@@ -38,9 +40,9 @@ def report(root: Path, section: Runs = SMALL, out: str = "reports", images: int 
     return write(root, section, out)
 
 
-def write(root: Path, section: Runs, out: str = "reports") -> str:
+def write(root: Path, section: Runs, out: str = "reports", scale: str = "smoke") -> str:
     """The page's text."""
-    job, path = ReportJob(runs=section, report=Report(title=TITLE), scale="smoke"), root / out / "index.html"
+    job, path = ReportJob(runs=section, report=Report(title=TITLE), scale=scale), root / out / "index.html"
     page.write(job, root / out, root / "runs", path)
     return path.read_text()
 
@@ -352,6 +354,17 @@ def test_page_shows_the_settings_of_the_main_method_and_of_its_baseline(text: st
 def test_user_text_is_escaped(text: str) -> None:
     assert "A &lt;title&gt; &amp; more" in text
     assert TITLE not in text
+
+
+def test_aims_that_were_not_reached_are_on_the_page_of_the_demo_and_in_the_readme(root: Path, text: str) -> None:
+    aims = read_table(Path(page.__file__).with_name("aims.csv"))
+    readme = re.sub(r"\*\*|\[(.*?)\]\(.*?\)", r"\1", (ROOT / "README.md").read_text())
+    demo = html.unescape(write(root, WHOLE, "reports", "demo"))
+    assert len(aims) > 4
+    for aim, found, tried in zip(aims["aim"], aims["found"], aims["tried"], strict=True):
+        assert f"| {aim} | {found} |" in readme
+        assert all(each in demo for each in (aim, found, tried))
+    assert "Five runs of the shipped settings" not in text
 
 
 def test_page_warns_of_synthetic_images_only_where_there_are_some(root: Path, text: str) -> None:

@@ -103,7 +103,7 @@ def settings(method: str = "source", **changes: Any) -> RunSettings:
     """The settings of a run; each change goes to the section that has a setting of its name."""
     row = method_row(method)
     own = (
-        {"adapt": partial(adapt, **row.settings)}
+        {"adapt": partial(adapt, **dict(row.settings))}
         if row.adapts
         else {"adabn": adabn}
         if row.recalibrates

@@ -91,7 +91,7 @@ def step_cost(method: str, settings: RunSettings) -> Cost:
     row, (run, state) = method_row(method), _initial(given)
     parts = [_part(term, _reduced(row), given) for term in row.terms]
     return Cost(
-        operations=settings.loop.accumulate * (parts[-1].labels + sum(part.operations for part in parts)),
+        operations=settings.loop.accumulate * (row.mixes * parts[-1].labels + sum(part.operations for part in parts)),
         weights=_bytes(_tensors(state.student)),
         gradients=_bytes(_gradients(state)),
         optimizer=_bytes(_kept(state)),
