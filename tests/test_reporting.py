@@ -359,11 +359,11 @@ def test_user_text_is_escaped(text: str) -> None:
 def test_aims_that_were_not_reached_are_on_the_page_of_the_demo_and_in_the_readme(root: Path, text: str) -> None:
     aims = read_table(Path(page.__file__).with_name("aims.csv"))
     readme = re.sub(r"\*\*|\[(.*?)\]\(.*?\)", r"\1", (ROOT / "README.md").read_text())
-    demo = html.unescape(write(root, WHOLE, "reports", "demo"))
+    demo = html.unescape(write(root, WHOLE, "reports", "demo")).replace("\xa0", " ")
     assert len(aims) > 4
     for aim, found, tried in zip(aims["aim"], aims["found"], aims["tried"], strict=True):
         assert f"| {aim} | {found} |" in readme
-        assert all(each in demo for each in (aim, found, tried))
+        assert [each for each in (aim, found, tried) if each not in demo] == []
     assert "Five runs of the shipped settings" not in text
 
 
