@@ -48,10 +48,10 @@ def test_the_jobs_are_those_of_snakemake() -> None:
     """The oracle of both tasks is one run."""
     params = params_at("demo", seeds=[0])
     found = Counter(job.rule for job in jobs_of(params, GPU, {}))
-    assert found == Counter(world=3, remap=3, train=3, adabn=2, adapt=4, evaluate=10)
+    assert found == Counter(world=3, remap=3, train=3, adabn=2, adapt=6, evaluate=12)
     components = of_campaign(params, "components")
     found = Counter(job.rule for job in jobs_of(components, GPU, {}))
-    assert found == Counter(world=2, remap=2, train=3, adapt=63, evaluate=66)
+    assert found == Counter(world=2, remap=2, train=3, adapt=66, evaluate=69)
 
 
 def test_downloads_are_as_large_as_published() -> None:
