@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -117,7 +118,8 @@ def remap(settings: Path, raw: Path, out: Path, workers: int = 1, shard: str | N
         return
     names = ("data_report.json", "*/index.csv", "*/stats.json", "*/class_counts.csv")
     tables = (path for name in names for path in out.glob(name))  # once they are written
-    remap(job, raw, out, workers, lambda: write_record(out / RECORD, tables, recorded))
+    inputs = raw.glob("manifest.json")
+    remap(job, raw, out, workers, lambda: write_record(out / RECORD, tables, recorded, inputs))
 
 
 def train(settings: Path, seed: int, source: Path, target: Path, out: Path, method: str = "source") -> None:
@@ -183,7 +185,7 @@ def evaluate(settings: Path, run: Path, index: Path, train: Path, out: Path) -> 
     recorded = made_with("evaluate", job, network=model_of(RunDir(run)).network)
     evaluate_run(RunDir(run), *splits, EvaluationDir(out), job)
     made = (path for path in out.rglob("*") if path.is_file() and path.name != RECORD)
-    write_record(out / RECORD, made, recorded)
+    write_record(out / RECORD, made, recorded, [RunDir(run).spec, *(split.stats for split in splits)])
 
 
 def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
@@ -193,9 +195,10 @@ def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
 
     job = _job(settings, AppearanceJob)
     recorded = made_with("appearance", job, network=job.model.network)
+    splits = PreparedSplit(source), PreparedSplit(target)
     record_beside(out).unlink(missing_ok=True)
-    write_json(out, appearance(PreparedSplit(source), PreparedSplit(target), job))
-    write_record(record_beside(out), [out], recorded)
+    write_json(out, appearance(*splits, job))
+    write_record(record_beside(out), [out], recorded, [split.stats for split in splits])
 
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
@@ -208,7 +211,9 @@ def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -
     make(job, runs, ready, out)
     files = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
     made = (path for path in files if not path.name.endswith(RECORD))
-    write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], recorded)
+    measured = product(job.runs.tasks, job.runs.methods, job.runs.seeds)
+    inputs = [RunDir.of(runs, *each).evaluation.path / RECORD for each in measured]
+    write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], recorded, inputs)
 
 
 def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), provenance: bool = False) -> None:
@@ -223,7 +228,7 @@ def report(settings: Path, reports: Path, out: Path, runs: Path = Path("runs"), 
         return
     recorded = made_with("report", job)
     page.write(job, reports, runs, out)
-    write_record(reports / PAGE_RECORD, [out], recorded)
+    write_record(reports / PAGE_RECORD, [out], recorded, [reports / FIGURES_RECORD])
 
 
 def campaign(settings: Path, out: Path, runs: Path = Path("runs")) -> None:

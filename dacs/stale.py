@@ -22,7 +22,7 @@ from dacs.records import recorded
 from dacs.settings import Params
 from dacs.training.run import Run
 from dacs.training.run_cache import NOT_DIGESTED, code_of, made_as
-from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, record_beside
+from dacs.verify import FIGURES_RECORD, PAGE_RECORD, RECORD, Damage, MadeWith, changed_input, record_beside
 
 ROOTS = {  # verb → what it calls
     "world": ["dacs.demo_world.write:write_world"],
@@ -101,12 +101,17 @@ def _difference(asked: Asked) -> str:
     try:
         beside = read_json(asked.record)
         known = {name: beside[name] for name in asked.made_with if name in beside}
-    except (RunFailed, TypeError):
-        known = {}
+        inputs = dict(beside.get("inputs") or {}).items() if "inputs" in beside else None
+    except (RunFailed, TypeError, ValueError, AttributeError):
+        known, inputs = {}, None
     if any(known[name] != asked.made_with[name] for name in known):
         return "" if _metadata_differs(asked.output, asked.made_with) else "made with other settings or code"
-    trusted = len(known) == len(asked.made_with) or recorded(asked.output) is not None
-    return "" if trusted else "no record of what it was made with"
+    if recorded(asked.output) is not None:  # Snakemake compares the inputs
+        return ""
+    if inputs is None or len(known) < len(asked.made_with):
+        return "no record of what it was made with"
+    changed = changed_input(asked.record, inputs)
+    return f"made from another {changed}" if changed else ""
 
 
 def _metadata_differs(output: Path, wanted: MadeWith) -> bool:

@@ -38,10 +38,15 @@ class Damage(NamedTuple):
         return f"{self.path}: {self.reason}"
 
 
-def write_record(record: Path, files: Iterable[Path], made_with: MadeWith) -> None:
-    """Record files by their sha256, relative to the folder of the record, and what they were made with."""
-    listed = {os.path.relpath(path, record.parent): digest(path) for path in sorted(files)}
-    write_json(record, {**made_with, "sha256": listed})
+def write_record(record: Path, files: Iterable[Path], made_with: MadeWith, inputs: Iterable[Path] = ()) -> None:
+    """Record files by their sha256, relative to the folder of the record, and what they were made with and from.
+
+    `inputs`: small files that stand for all that was read, as settings.json does for a run.
+    """
+    made, read = (
+        {os.path.relpath(path, record.parent): digest(path) for path in sorted(some)} for some in (files, inputs)
+    )
+    write_json(record, {**made_with, "inputs": read, "sha256": made})
 
 
 def record_beside(output: Path) -> Path:
@@ -107,9 +112,20 @@ def damages_of(record: Path) -> Iterator[Damage]:
         yield Damage(record, "not a record of results", record)
         return
     for name, expected in listed.items():
-        path = Path(os.path.normpath(record.parent / name))
+        path = _beside(record, name)
         if reason := _difference(path, expected):
             yield Damage(path, reason, record)
+
+
+def changed_input(record: Path, inputs: Iterable[tuple[str, str]]) -> Path | None:
+    """The first of the inputs of a record, names and sha256, that is there with another content."""
+    found = ((_beside(record, name), expected) for name, expected in inputs)
+    return next((path for path, expected in found if path.exists() and _difference(path, expected)), None)
+
+
+def _beside(record: Path, name: str) -> Path:
+    """A file that a record names."""
+    return Path(os.path.normpath(record.parent / name))
 
 
 def set_aside(found: Iterable[Damage]) -> None:

@@ -25,6 +25,12 @@ def same_times(pipeline: Pipeline, seconds: float = 1e9) -> None:
         os.utime(path, (seconds, seconds), follow_symlinks=False)
 
 
+def forget(pipeline: Pipeline, folder: str) -> None:
+    """Lose a folder, and all times."""
+    pipeline.run("rm", "-r", folder)
+    same_times(pipeline)
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Nothing is made."""
@@ -62,13 +68,30 @@ def test_a_file_pulled_alone_is_not_taken_for_what_params_ask_for(
     path.unlink()
 
 
-def test_frames_of_another_manifest_are_prepared_again_whatever_their_times(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("forgotten", ["logs", ".snakemake"])
+def test_frames_of_another_manifest_are_prepared_again_whatever_their_times(pipeline: Pipeline, forgotten: str) -> None:
     same_times(pipeline)
     assert pipeline.planned(PREPARED) == Counter()
     pipeline.set(world__seed=77)
     pipeline.run("snakemake", "--cores", "2", "data/manifests/gta5.json")
-    same_times(pipeline)
+    forget(pipeline, forgotten)
     assert pipeline.planned(PREPARED) == Counter(remap=1)
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_another_run_is_made_again_whatever_its_time(pipeline: Pipeline) -> None:
+    run = "runs/gta5-cityscapes/source/seed0"
+    metrics = f"{run}/evaluation/metrics.json"
+    pipeline.run("snakemake", "--cores", "2", metrics)
+    forget(pipeline, ".snakemake")
+    assert pipeline.planned(metrics) == Counter()
+    pipeline.set(train__lr=0.003)
+    pipeline.run("snakemake", "--cores", "2", f"{run}/settings.json")
+    forget(pipeline, ".snakemake")
+    assert f"{metrics}: made from another {run}/settings.json" in pipeline.run("dacs", "verify", fails=True)
+    assert pipeline.jobs("snakemake", "--cores", "2", metrics) == Counter(evaluate=1)
+    forget(pipeline, ".snakemake")
+    assert pipeline.planned(metrics) == Counter()
 
 
 def test_an_edit_is_noticed_where_one_output_of_a_job_has_no_record(pipeline: Pipeline) -> None:
