@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -30,7 +30,7 @@ from dacs.models.device import device_for
 from dacs.models.segmenter import Segmenter
 from dacs.models.statistics import batch_statistics
 from dacs.prepare.pixels import png_of_label
-from dacs.settings import EvaluateJob
+from dacs.settings import EvaluateJob, Model
 
 
 def evaluate_run(
@@ -158,7 +158,7 @@ def load(weights: Path, run: RunDir | None = None) -> Segmenter:
     """
     run = run or RunDir(weights.parent)
     model = model_of(run)
-    network = build(model, classes=len(labels_of(run).classes))
+    network = copy.deepcopy(_built(model, len(labels_of(run).classes)))
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -166,6 +166,12 @@ def load(weights: Path, run: RunDir | None = None) -> Segmenter:
             f"{weights}: not weights of {model.network} ({error}).\nDelete {run.path} and make the run again."
         ) from error
     return network.eval()
+
+
+@cache
+def _built(model: Model, classes: int) -> Segmenter:
+    """A network with random weights, which take longer to draw than to copy."""
+    return build(model, classes=classes)
 
 
 def _check_settings(run: RunDir, labels: LabelSet, job: EvaluateJob) -> None:
