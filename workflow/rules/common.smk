@@ -37,6 +37,9 @@ from dacs.verify import RECORD
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+# Without these glibc gives large blocks back to the system, which clears them each time that a job has them again.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**25))  # bytes
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**27))
 
 
 def custom_files():
