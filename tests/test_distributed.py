@@ -72,7 +72,8 @@ def train(folder: Path, run: Run, act: Act = lambda step: None) -> State:
         if run.settings.adapt:  # features are kept close to those of other random weights
             weighted = run.settings.adapt.model_copy(update={"feature_distance": 0.5})
             settings = run.settings.model_copy(update={"adapt": weighted})
-            add_reference(state.terms[0], settings, build(run.settings.model, 99).double())
+            reference = build(run.settings.model, 99).double().to(state.student.mean.device)
+            add_reference(state.terms[0], settings, reference)
         states.append(state)
         return state
 

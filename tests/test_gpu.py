@@ -8,6 +8,9 @@ import pytest
 import test_objectives as steps
 import tiny
 import torch
+import torch.distributed as dist
+from test_distributed import ADAPT, SMALL, check_same_results, train
+from torch.multiprocessing import spawn
 from torch.nn.utils import parameters_to_vector
 
 from dacs.errors import Interrupted, MemoryFull
@@ -58,13 +61,20 @@ def test_recorded_kernels_give_the_same_bytes(
     assert trained(tmp_path / "two", ready, method, **given, cuda_graphs=True) == as_they_are
 
 
+def test_recorded_kernels_use_the_statistics_of_the_target(tmp_path: Path, ready: Path) -> None:
+    given = {"bn_statistics": "target", "bn_frames": tiny.FRAMES}
+    for method in ("adabn_trained", "dacs"):
+        as_they_are = trained(tmp_path / f"{method} one", ready, method, **given)
+        assert trained(tmp_path / f"{method} two", ready, method, **given, cuda_graphs=True) == as_they_are
+
+
 def test_recorded_kernels_draw_dropout_as_others_do(tmp_path: Path, ready: Path) -> None:
     given = {"network": "daformer", "backbone": "timm/pvt_v2_b0", "drop_path": 0.5, "head_width": 32}
     as_they_are = trained(tmp_path / "one", ready, "mic", **given)
     assert trained(tmp_path / "two", ready, "mic", **given, cuda_graphs=True) == as_they_are
 
 
-@pytest.mark.parametrize("method", ["source", "dacs", "mic_daformer"])
+@pytest.mark.parametrize("method", ["source", "adabn_trained", "dacs", "mic_daformer"])
 def test_a_run_gives_the_same_bytes_each_time(tmp_path: Path, ready: Path, method: str) -> None:
     assert trained(tmp_path / "one", ready, method) == trained(tmp_path / "two", ready, method)
 
@@ -84,6 +94,24 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
         trained(tmp_path / "cut", ready)
     monkeypatch.undo()
     assert trained(tmp_path / "cut", ready) == trained(tmp_path / "whole", ready)
+
+
+def member(rank: int, backend: str, folder: Path, ready: Path, method: str) -> None:
+    """One of two processes that train together, on the GPUs that there are."""
+    torch.cuda.set_device(rank % torch.cuda.device_count())
+    dist.init_process_group(backend, init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    train(folder / "two", tiny.run(ready, method, **SMALL | ADAPT, device=GPU.type))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("method", ["dacs", "mic_daformer"])
+@pytest.mark.parametrize("backend", ["gloo", "cpu:gloo,cuda:nccl"])
+def test_two_processes_compute_what_one_does(backend: str, method: str, tmp_path: Path, ready: Path) -> None:
+    if "nccl" in backend and torch.cuda.device_count() == 1:
+        pytest.skip("NCCL wants a GPU for each process")
+    spawn(member, (backend, tmp_path, ready, method), nprocs=2)
+    train(tmp_path / "one", tiny.run(ready, method, **SMALL | ADAPT, device=GPU.type))
+    check_same_results(tmp_path / "two", tmp_path / "one", method)
 
 
 def test_full_memory_says_what_to_change(tmp_path: Path, ready: Path) -> None:
