@@ -49,6 +49,7 @@ def reachable(*roots: str, ignore: Collection[str] = ()) -> list[str]:
 
     Raises ValueError for a root that is not there.
     """
+    _module.cache_clear()  # files may have changed since the last time
     packages = {"dacs", *(root.replace(":", ".").split(".")[0] for root in roots)}
     waiting: list[Use] = []
     for root in roots:
@@ -145,6 +146,7 @@ class _Module:
         return self.imports.get(name, {f"{self.name}.{name}"})
 
 
+@cache
 def _module(name: str) -> _Module | None:
     """A module by its name; None where there is no such file."""
     top, *rest = name.split(".")

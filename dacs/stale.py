@@ -5,6 +5,7 @@ its own beside it too, which travels with it and is compared here.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ ROOTS = {  # verb → what it calls
 }
 
 
+@cache
 def code_of_job(verb: str, *, domain: str = "", network: str = "") -> str:
     """A digest of the code that a job reaches, but for trainings; domain and network matter to some.
 
