@@ -103,14 +103,14 @@ def _difference(asked: Asked) -> str:
     try:
         beside = read_json(asked.record)
         known = {name: beside[name] for name in asked.made_with if name in beside}
-        inputs = dict(beside.get("inputs") or {}).items() if "inputs" in beside else None
-    except (RunFailed, TypeError, ValueError, AttributeError):
+        inputs = dict(beside).get("inputs")
+    except (RunFailed, TypeError, ValueError):
         known, inputs = {}, None
     if any(known[name] != asked.made_with[name] for name in known):
         return "" if _metadata_differs(asked.output, asked.made_with) else "made with other settings or code"
     if recorded(asked.output) is not None:  # Snakemake compares the inputs
         return ""
-    if inputs is None or len(known) < len(asked.made_with):
+    if not isinstance(inputs, dict) or len(known) < len(asked.made_with):
         return "no record of what it was made with"
     changed = changed_input(asked.record, inputs)
     return f"made from another {changed}" if changed else ""

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,9 +117,9 @@ def damages_of(record: Path) -> Iterator[Damage]:
             yield Damage(path, reason, record)
 
 
-def changed_input(record: Path, inputs: Iterable[tuple[str, str]]) -> Path | None:
-    """The first of the inputs of a record, names and sha256, that is there with another content."""
-    found = ((_beside(record, name), expected) for name, expected in inputs)
+def changed_input(record: Path, inputs: Mapping[str, str]) -> Path | None:
+    """The first of the inputs of a record, name → sha256, that is there with another content."""
+    found = ((_beside(record, name), expected) for name, expected in inputs.items())
     return next((path for path, expected in found if path.exists() and _difference(path, expected)), None)
 
 
