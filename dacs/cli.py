@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DacsError as error:
         print(f"dacs {verb.__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except PermissionError as error:
+        print(f"dacs {verb.__name__}: {error.filename}: {error.strerror}.\nChange its permissions.", file=sys.stderr)
+        return RunFailed.exit_code
     except BrokenPipeError:  # whoever read the output wanted no more of it, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dacs.files import digest, write_json, write_text
+from dacs.files import check_regular, digest, write_json, write_text
 from dacs.layout import SHARDS
 from dacs.provenance import canonical, short_digest
 
@@ -43,8 +43,10 @@ def _without_shards(record: dict[str, Any]) -> dict[str, Any]:
 
 def recorded(output: Path) -> str | None:
     """The record of an output as text; None where there is none."""
+    path = FOLDER / urlsafe_b64encode(str(output).encode()).decode()
     try:
-        return (FOLDER / urlsafe_b64encode(str(output).encode()).decode()).read_text()
+        check_regular(path)
+        return path.read_text()
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -61,6 +63,21 @@ def of_other_inputs(output: Path) -> bool:
     sums = json.loads(recorded(output) or "{}").get("input_checksums") or {}
     paths = {Path(name): known.rpartition(":")[2] for name, known in sums.items() if known}
     return any(_is_small(path) and digest(path) != known for path, known in paths.items())
+
+
+def forget_unreadable() -> list[Path]:
+    """Remove and return records that Snakemake could not read, and would fail or wait by."""
+    from snakemake.persistence import MetadataRecord  # half a second, unless it is Snakemake that asks
+
+    found = []
+    for path in sorted(path for path in FOLDER.rglob("[!.]*") if not path.is_dir()):
+        try:
+            check_regular(path)
+            MetadataRecord.model_validate(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            path.unlink()
+            found.append(path)
+    return found
 
 
 def forget_absent() -> None:

@@ -131,11 +131,20 @@ def _beside(record: Path, name: str) -> Path:
 def set_aside(found: Iterable[Damage]) -> None:
     """Move damaged files to `.cache/damaged`, and remove their markers, so that they are made again."""
     for damage in found:
-        for path in {damage.path, damage.marker}:
-            if path.is_file():
+        for path in {damage.path, damage.marker} - {*damage.marker.parents}:  # of a split the folder stays
+            if os.path.lexists(path):
                 place = ASIDE.joinpath(*(part for part in path.parts if part not in (path.anchor, "..")))
+                _remove(place)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, place)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def damages_of_split(split: PreparedSplit, most: float = math.inf) -> Iterator[Damage]:

@@ -29,9 +29,9 @@ class Pipeline:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *command: str, fails: bool = False) -> str:
-        """What a command printed; asserts that it fails, or that it does not."""
-        done = subprocess.run(
+    def result(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """How a command ended, and what it printed."""
+        return subprocess.run(
             [TOOLS / command[0], *command[1:]] if (TOOLS / command[0]).exists() else command,
             cwd=self.folder,
             env=environment(),
@@ -39,6 +39,10 @@ class Pipeline:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """What a command printed; asserts that it fails, or that it does not."""
+        done = self.result(*command)
         assert (done.returncode != 0) == fails, f"{' '.join(command)} returned {done.returncode}:\n{done.stdout}"
         return done.stdout
 

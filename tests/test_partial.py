@@ -102,6 +102,38 @@ def test_an_edit_is_noticed_where_one_output_of_a_job_has_no_record(pipeline: Pi
     assert pipeline.planned(PREPARED) == Counter(remap=1)
 
 
+def test_records_that_cannot_be_read_stop_nothing(pipeline: Pipeline) -> None:
+    """Of Snakemake, which fails by some of them, and waits for a pipe."""
+    contents = ["[1]", "5", '{"rule"', '{"input_checksums": []}', "\ud800", None]
+    records = sorted((pipeline.folder / ".snakemake/metadata").glob("*"))
+    for record, content in zip(records, contents, strict=False):
+        record.unlink()
+        if content is None:
+            os.mkfifo(record)
+        else:
+            record.write_text(content, errors="surrogatepass")
+    printed = pipeline.run("snakemake", "--cores", "2", PREPARED)
+    assert all(str(record.relative_to(pipeline.folder)) in printed for record in records[: len(contents)])
+    assert "Traceback" not in printed
+    assert pipeline.planned(PREPARED) == Counter()
+
+
+@pytest.mark.parametrize("name", ["runs", "reports", "data/ready", "logs", ".cache/runs", ".cache"])
+def test_a_folder_that_cannot_be_read_is_named_in_a_line(pipeline: Pipeline, name: str) -> None:
+    folder = pipeline.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0)
+    bound = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    try:
+        for command in (("snakemake", "-n", PREPARED), ("dacs", "plan"), ("dacs", "verify")):
+            done = pipeline.result(*bound, *command)
+            assert "Traceback" not in done.stdout, done.stdout
+            if command[0] == "snakemake":
+                assert f"{name}: cannot be read and written to (Permission denied)" in done.stdout
+    finally:
+        folder.chmod(0o755)
+
+
 def test_frames_without_their_manifest_are_not_taken_for_those_of_params(pipeline: Pipeline) -> None:
     """As after `dvc pull data/ready`; their own record has the settings of their preparation alone."""
     for name in (".snakemake", "data/manifests", "data/raw"):

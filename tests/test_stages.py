@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -210,6 +211,23 @@ def test_damaged_results_are_made_again_by_dvc(pipeline: Pipeline) -> None:
     weights.write_bytes(whole[:-1])
     pipeline.run(*REPRO)
     assert weights.read_bytes() == whole
+    assert "up to date" in pipeline.run("dvc", "status")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["a bit of an image", "the folder of images"])
+def test_changed_frames_are_not_recorded(pipeline: Pipeline, change: str) -> None:
+    """Where every run is there, nothing reads them but the stage that has them as its output."""
+    split = "data/ready/cityscapes/val/images"
+    frames, lock = pipeline.bytes_of(f"{split}/*"), pipeline.bytes_of("dvc.lock")
+    if change == "a bit of an image":
+        name, content = next(iter(frames.items()))
+        (pipeline.folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        shutil.rmtree(pipeline.folder / split)
+    assert pipeline.jobs(*REPRO) == Counter(remap_target=1)
+    assert pipeline.bytes_of(f"{split}/*") == frames
+    assert pipeline.bytes_of("dvc.lock") == lock
     assert "up to date" in pipeline.run("dvc", "status")
 
 

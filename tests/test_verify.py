@@ -1,6 +1,7 @@
 """What is damaged, edited or lost of recorded results is named, set aside and made again."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -45,11 +46,14 @@ def break_(path: Path, how: str) -> None:
         path.write_bytes(b"")
     elif how == "garbage":
         path.write_bytes(b"garbage")
+    elif how in ("folder", "pipe"):
+        path.unlink()
+        (os.mkfifo if how == "pipe" else os.mkdir)(path)
     else:
         path.unlink()
 
 
-HOWS = ["bit", "cut", "empty", "garbage", "missing"]
+HOWS = ["bit", "cut", "empty", "garbage", "missing", "folder", "pipe"]
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -35,7 +35,6 @@ from dacs.verify import ASIDE, damages_of, damages_of_split, set_aside
 
 # Experiments that DVC runs in folders of their own share the cache of their project, which it names.
 STORE = Path(os.environ.get("DVC_ROOT", "")) / ".cache/runs"
-CHECKED = 2**31  # bytes of prepared frames up to which their digest is compared before a training
 # Code that no result depends on, or whose values are in the key as data.
 NOT_DIGESTED = "dacs.errors", "dacs.fields", "dacs.methods", "dacs.networks", "dacs.settings", "dacs.training.progress"
 
@@ -96,7 +95,7 @@ def _check_data(run: Run) -> None:
     check_classes(run.source, labels)
     read = [run.source, run.target] if run.row.adapts or run.row.recalibrates else [run.source]
     for split in read:
-        if damaged := next(damages_of_split(split, CHECKED), None):
+        if damaged := next(damages_of_split(split), None):
             raise RunFailed(
                 f"{damaged}.\nRun 'dacs verify --remake', then the same command: the frames are prepared again."
             )

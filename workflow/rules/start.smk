@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import math
 import platform
 import shlex
 import shutil
@@ -18,12 +19,13 @@ from dacs.files import break_links
 from dacs.jobs import notes
 from dacs.layout import PreparedSplit
 from dacs.stale import compared, stale
-from dacs.training.run_cache import CHECKED, adopt, drop
+from dacs.training.run_cache import adopt, drop
 from dacs.training.status import kept
 from dacs.verify import ASIDE, Damage, damages, damages_of_split, damages_of_tables, set_aside
 from dacs.watch import EVERY, Watcher
 
 LINES = 8  # of the log of a failed job, at the end of what is printed
+CHECKED = 2**31  # bytes of a prepared split up to which frames are read here; a training reads those of any split
 FEW_MB = 50  # free on the disk, less than most jobs write
 
 # Held while this Snakemake lives, however it ends.
@@ -39,16 +41,17 @@ LISTS = (
 READS_ONLY = any(re.fullmatch(LISTS, argument) for argument in sys.argv[1:])
 
 
-def check_cache():
-    """Raise WorkflowError where `.cache` cannot be written to."""
-    for folder in (Path(".cache/settings"), Path(".cache/runs")):
+def check_folders():
+    """Raise WorkflowError where a folder that results are in cannot be read or written to."""
+    made, found = (".cache", ".cache/settings", ".cache/runs"), ("data", "data/ready", "logs", "reports", "runs")
+    for folder in map(Path, (*made, *(name for name in found if os.path.lexists(name)))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise WorkflowError(
-                f"{folder}: cannot be written to ({error.strerror}).\nMake it writable, or move it."
+                f"{folder}: cannot be read and written to ({error.strerror}).\nChange its permissions, or move it."
             ) from None
 
 
@@ -109,14 +112,20 @@ def set_damaged_aside():
 
 
 def damages_of_frames(runs, prepared, gone):
-    """What was changed of prepared frames, which are read only where a run or an evaluation is missing or in `gone`."""
+    """What was changed of prepared frames, which are read only where a run or an evaluation is missing or in `gone`.
+
+    And for the stage of DVC that has them as its output, which DVC starts only where they or what they need changed.
+    """
+    asked = []
     for request in (run for each in requests(PARAMS) for run in (each, each.init) if run):
         run = RunDir.of(runs, request.task, request.method, request.seed)
-        asked = [run.spec, *[run.evaluation.metrics] * (request.method in METHODS)]
-        if not all(path.exists() and path not in gone for path in asked):
-            splits = [PreparedSplit(path.parent) for name in DOMAINS for path in prepared.glob(f"{name}/*/stats.json")]
-            return [damage for split in splits for damage in damages_of_split(split, CHECKED)]
-    return []
+        asked += [run.spec, *[run.evaluation.metrics] * (request.method in METHODS)]
+    of_stage = "data_stage" in sys.argv
+    if not of_stage and all(path.exists() and path not in gone for path in asked):
+        return []
+    splits = [PreparedSplit(path.parent) for name in DOMAINS for path in prepared.glob(f"{name}/*/stats.json")]
+    most = math.inf if of_stage else CHECKED
+    return [damage for split in splits for damage in damages_of_split(split, most)]
 
 
 def make_again(outputs, trusted):
@@ -194,15 +203,27 @@ def drop_runs():
         print(listed, file=sys.stderr)
 
 
+def compare_results():
+    """Compare all results with their records. Raises WorkflowError where one cannot be read."""
+    try:
+        if not READS_ONLY:
+            wait_for_others()
+            break_links(records.FOLDER)  # DVC may link them into its cache, and they are written in place
+        if unreadable := records.forget_unreadable():
+            listed = listing("Records of Snakemake that cannot be read, and are removed", map(str, unreadable))
+            print(listed, file=sys.stderr)
+        if not READS_ONLY:
+            records.normalise()
+        set_damaged_aside()
+        if not READS_ONLY:
+            drop_runs()
+    except PermissionError as error:
+        raise WorkflowError(f"{error.filename}: {error.strerror}.\nChange its permissions, or move it.") from None
+
+
 if workflow.is_main_process:
-    check_cache()
-    if not READS_ONLY:
-        wait_for_others()
-        break_links(records.FOLDER)  # DVC may link them into its cache, and they are written in place
-        records.normalise()
-    set_damaged_aside()
-    if not READS_ONLY:
-        drop_runs()
+    check_folders()
+    compare_results()
 else:  # in a job, where a signal of Slurm reaches all processes: training saves a checkpoint, the others wait for it
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     shell.prefix("set -euo pipefail; trap : TERM; ")
