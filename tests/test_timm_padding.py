@@ -9,7 +9,6 @@ import timm
 import tiny
 import torch
 from safetensors.torch import save_file
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from dacs.errors import BadRequest
@@ -76,12 +75,12 @@ def test_where_the_size_fits_maps_are_those_of_the_network_of_timm(name: str) ->
 
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "height", "width"), [(HRNET, 96, 128), (MAXVIT, 128, 128)])
-def test_elsewhere_they_are_those_of_the_image_on_a_black_ground_of_the_next_size(
+def test_elsewhere_they_are_those_of_the_image_with_zeros_up_to_the_next_size(
     name: str, height: int, width: int
 ) -> None:
-    images, ground = random_images(1, 3, 70, 102), torch.zeros(1, 3, height, width)
-    ground[..., :70, :102] = images
-    maps, expected = backbone_of(name)(images), maps_of_timm(name, ground)
+    images, padded = random_images(1, 3, 70, 102), torch.zeros(1, 3, height, width)
+    padded[..., :70, :102] = images
+    maps, expected = backbone_of(name)(images), maps_of_timm(name, padded)
     sizes = [(18, 26), (9, 13), (5, 7)]
     for own, theirs, (rows, columns) in zip(maps, expected, sizes, strict=True):
         assert torch.equal(own, theirs[..., :rows, :columns])
@@ -93,7 +92,9 @@ def test_gradients_reach_the_first_layer_and_logits_have_the_size_of_the_images(
     logits = network(random_images(2, 3, 41, 70))
     assert logits.shape == (2, 19, 41, 70)
     logits.square().mean().backward()
-    assert next(network.backbone.parameters()).grad.abs().max() > 0
+    first = next(network.backbone.parameters()).grad
+    assert first is not None
+    assert first.abs().max() > 0
 
 
 def test_a_network_for_images_of_any_size_is_left_as_it_is() -> None:
@@ -103,7 +104,7 @@ def test_a_network_for_images_of_any_size_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("drop_path", [0.0, 0.2])
 def test_the_stochastic_depth_of_swin_is_that_of_the_settings(drop_path: float) -> None:
     backbone = timm_backbone(f"timm/{SWIN}", STRIDES, drop_path=drop_path)
-    found = [module.drop_prob for module in backbone.modules() if isinstance(module, DropPath)]
+    found = [module.drop_prob for module in backbone.modules() if type(module).__name__ == "DropPath"]
     assert max(found, default=0.0) == pytest.approx(drop_path * 9 / 11)  # of block 10 of 12; the last two are left out
 
 
