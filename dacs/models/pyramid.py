@@ -1,4 +1,4 @@
-"""Any convolutional or hierarchical network of timm as a backbone; the head sums its maps at strides 4, 8 and 16."""
+"""A network of timm with maps at strides 4, 8 and 16 as a backbone; the head sums these maps."""
 
 from torch import Tensor, nn
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacs.errors import BadRequest, RunFailed, nearest
@@ -21,7 +22,10 @@ from dacs.models.published import IN_ORDER, published
 from dacs.models.segmenter import NORMALISATION, Normalisation
 from dacs.models.weights import read, unwrapped
 
+Create = Callable[..., Any]  # a network, with further options
 TRIED = (70, 102)  # height, width of the images that a backbone is tried with: multiples of no stride
+UNFIT = (RuntimeError, ValueError, AttributeError, AssertionError, TypeError)  # of a network that cannot be used
+COARSEST = 32  # stride of the last stage of a whole network
 TRANSFORMERS = "encoder.patch_embeddings.0.proj.weight"  # in files of Hugging Face's transformers
 RENAMED = (  # patterns of names in these files, and what timm has there
     (r"^(segformer\.)?encoder\.", ""),
@@ -39,30 +43,50 @@ RENAMED = (  # patterns of names in these files, and what timm has there
 )
 
 
+class Padding(nn.Module):
+    """A backbone that pads images to multiples of some number of pixels, and crops its maps to what the images cover.
+
+    Zeros are added at the bottom and at the right.
+    """
+
+    def __init__(self, backbone: Any, multiple: int) -> None:
+        super().__init__()
+        self.model, self.indices, self.feature_info = backbone.model, backbone.out_indices, backbone.feature_info
+        self.multiple = multiple
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        maps = self.model.forward_intermediates(
+            padded, indices=self.indices, output_fmt="NCHW", intermediates_only=True
+        )
+        strides = [padded.shape[-1] // each.shape[-1] for each in maps]
+        return [each[..., : -(-height // at), : -(-width // at)] for each, at in zip(maps, strides, strict=True)]
+
+
 def timm_backbone(
     name: str, strides: tuple[int, ...], *, drop_path: float = 0.0, output_stride: int | None = None
 ) -> Any:
     """The stages of a network up to the last of `strides`, as a module that returns the maps at these, finest first.
 
     With an `output_stride`, later stages are dilated instead of strided. Raises BadRequest for a name that timm does
-    not have, a network without such maps or for images of some sizes only, and one that cannot be dilated so.
+    not have, a network without such maps or for images of one size only, and one that cannot be dilated so.
     """
     short, given = _in_timm(name)
     if not timm.is_model(short):
         raise BadRequest(f"model.backbone: '{name}': {nearest(name, [TIMM + each for each in timm.list_models()])}")
     wanted = {"drop_path_rate": drop_path, "output_stride": output_stride}
     given |= {option: value for option, value in wanted.items() if value}  # of which some networks know neither
-    create: Callable[..., Any] = partial(timm.create_model, short, features_only=True, feature_cls="getter", **given)
+    create: Create = partial(timm.create_model, short, features_only=True, feature_cls="getter", **given)
     try:
-        found = create().feature_info.reduction()
+        info = create().feature_info
+        found = info.reduction()
         if output_stride and found[-1] != output_stride:
             raise ValueError(f"its last map is at stride {found[-1]}")
-        backbone = create(out_indices=[len(found) - 1 - found[::-1].index(stride) for stride in strides])
-        with torch.no_grad():
-            backbone(torch.zeros(1, 3, *TRIED))
-    except (RuntimeError, ValueError, AttributeError, AssertionError, TypeError) as error:
+        indices = [info.out_indices[len(found) - 1 - found[::-1].index(stride)] for stride in strides]
+        return _fitting(partial(create, out_indices=indices), strides, drop_path)
+    except UNFIT as error:
         raise BadRequest(f"model.backbone: '{name}' {_fault(error, strides, output_stride)}") from error
-    return backbone
 
 
 def normalisation_of(name: str) -> Normalisation:
@@ -101,6 +125,59 @@ def _in_timm(name: str) -> tuple[str, dict[str, Any]]:
     if name.startswith(TIMM):
         return name.removeprefix(TIMM), {}
     return name.replace("mit", "pvt_v2"), {"mlp_ratios": (4, 4, 4, 4)}
+
+
+def _fitting(create: Create, strides: tuple[int, ...], drop_path: float) -> Any:
+    """The network as it is or, where it does not take images of any size, as one that pads them.
+
+    Raises what the network raised, if that does not help.
+    """
+    backbone = create()
+    try:
+        with torch.no_grad():
+            backbone(torch.zeros(1, 3, *TRIED))
+    except UNFIT:
+        # Unless told so, Swin takes images of one size, and has stochastic depth.
+        flexible = partial(create, dynamic_img_size=True, drop_path_rate=drop_path)
+        padding = _padding(flexible, strides) or _padding(create, strides)
+        if padding is None:
+            raise
+        return padding
+    return backbone
+
+
+def _padding(create: Create, strides: tuple[int, ...]) -> Padding | None:
+    """The network with padding to the first multiple at which it gives the maps; None if there is none.
+
+    Tried are the last stride, that of the whole network (HRNet and SAM 2's Hiera compute all of its stages), and the
+    side of a window in the last stage, which is a fixed part of the images that the network was made for.
+    """
+    try:
+        backbone = create()
+    except UNFIT:  # which do not know the options
+        return None
+    side = backbone.pretrained_cfg["input_size"][-1]
+    multiples = sorted({strides[-1], COARSEST, side * strides[-1] // COARSEST})
+    each = (Padding(backbone, multiple) for multiple in multiples)
+    return next((padding for padding in each if _gives_maps(padding, strides)), None)
+
+
+@torch.no_grad()
+def _gives_maps(backbone: Padding, strides: tuple[int, ...]) -> bool:
+    """Whether the maps of an image that is no square have the sizes and channels that are expected.
+
+    It is one image, in evaluation mode, since some networks normalise the mean of each channel over the batch.
+    """
+    height = TRIED[0] + -TRIED[0] % backbone.multiple
+    width = height + backbone.multiple
+    channels = backbone.feature_info.channels()
+    try:
+        shapes = [tuple(each.shape) for each in backbone.eval()(torch.zeros(1, 3, height, width))]
+    except UNFIT:
+        return False
+    finally:
+        backbone.train()
+    return shapes == [(1, each, height / at, width / at) for each, at in zip(channels, strides, strict=True)]
 
 
 def _fault(error: Exception, strides: tuple[int, ...], output_stride: int | None) -> str:
