@@ -37,17 +37,15 @@ class Progress:
 
     def show(self, step: int, row: dict[str, Any] | None) -> None:
         """Report a step that is done, and its row of log.csv if it has one."""
-        self.bar.update(step - self.bar.n)
-        now = time.monotonic()
-        late = self.bar.disable and now - self.printed > QUIET
-        if row is None and not late:
-            return
         if row is not None:
             self.losses = {name: f"{value:.3f}" for name, value in row.items() if name not in ("step", "lr")}
-        seconds, done = now - self.begin, step - self.first
+        now, done = time.monotonic(), step - self.first
+        seconds = now - self.begin
         values = {**self.losses, "images/s": f"{done * self.images / seconds:.0f}"}
         self.bar.set_postfix(values, refresh=False)
-        if late or (self.bar.disable and 10 * step // self.steps > self.tenth):
+        self.bar.update(step - self.bar.n)
+        due = row is not None and 10 * step // self.steps > self.tenth
+        if self.bar.disable and (due or now - self.printed > QUIET):
             self.tenth, self.printed = 10 * step // self.steps, now
             left = seconds / done * (self.steps - step)
             line = ", ".join(f"{name} {value}" for name, value in values.items())
