@@ -10,12 +10,19 @@ import psutil
 
 def jobs_below(process):
     """The processes of jobs below this one, without those that they started themselves."""
-    with suppress(psutil.Error):  # of a process that ended
-        for child in process.children():
+    for child in process.children():
+        with suppress(psutil.Error):  # of one that has ended
             if child.cmdline()[1:3] == ["-m", "dacs"]:
                 yield child
             else:
                 yield from jobs_below(child)
+
+
+def workers_of(job):
+    """The processes of its pool, which would wait for ever for one that was ended by SIGTERM."""
+    with suppress(psutil.Error):
+        return [child for child in job.children() if "--multiprocessing-fork" in child.cmdline()]
+    return []
 
 
 def end_jobs():
@@ -25,8 +32,9 @@ def end_jobs():
         for job in jobs_below(psutil.Process()):
             if job not in told:
                 told.add(job)
-                with suppress(psutil.Error):
-                    job.terminate()
+                for process in (job, *workers_of(job)):
+                    with suppress(psutil.Error):
+                        process.terminate()
         time.sleep(0.5)
 
 
