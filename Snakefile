@@ -37,6 +37,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/campaign.smk"
 include: "workflow/rules/stages.smk"
+include: "workflow/rules/stop.smk"
 include: "workflow/rules/start.smk"
 
 

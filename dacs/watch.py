@@ -32,10 +32,11 @@ class Watcher(threading.Thread):
                 print(line, file=sys.stderr, flush=True)
 
     def news(self) -> Iterator[str]:
-        """A line for each training whose last line is another than the last time."""
-        for log in sorted(path for kind in ("train", "adapt") for path in (self.logs / kind).glob("*.log")):
+        """A line for each training or evaluation whose last line is another than the last time."""
+        kinds = ("train", "adapt", "evaluate")
+        for log in sorted(path for kind in kinds for path in (self.logs / kind).glob("*.log")):
             line = self._last_line(log)
-            if line.startswith("step ") and self.shown.get(log) != line:
+            if line.startswith(("step ", "state ")) and self.shown.get(log) != line:
                 self.shown[log] = line
                 yield f"{log.stem}: {line}"
 

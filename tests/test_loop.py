@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from dacs.models.segmenter import Segmenter
 from dacs.models.statistics import re_estimate
 from dacs.provenance import ROOT
 from dacs.settings import RunSettings
-from dacs.training import checkpoint, loop, objectives
+from dacs.training import checkpoint, loop, objectives, progress
 from dacs.training.batches import step_batches
 from dacs.training.objectives import Losses, Networks, StepBatch, Term
 from dacs.training.run import Run
@@ -627,6 +628,23 @@ def test_progress_has_losses_lambda_speed_and_time_left(
     assert ("\r" in stream.getvalue()) == stream.isatty()  # a bar is drawn over itself
     assert all(word in last for word in ("loss_source", "loss_mixed", "lambda", "images/s", "4/4"))
     assert ("<" if stream.isatty() else "s left") in last
+
+
+def test_a_line_comes_every_30_seconds_however_few_rows_the_log_has(
+    ready: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    """Eight steps of 15 s, two with a row; a line between rows has the losses of the last one."""
+    run, clock = tiny.run(ready, steps=8, log_every=5), itertools.count(0, 15)
+    expected = train(tmp_path / "usual", run)
+    capsys.readouterr()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert train(tmp_path / "slow", run) == expected
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert [line[:8] for line in lines] == ["step 2/8", "step 4/8", "step 5/8", "step 7/8", "step 8/8"]
+    assert [line.rpartition(", ")[2] for line in lines[:2]] == ["90 s left", "60 s left"]
+    losses = [line.partition(": ")[2].partition("images/s")[0] for line in lines]
+    assert losses[:2] == ["", ""]
+    assert losses[2] == losses[3] == f"loss_source {float(log(expected)[0]['loss_source']):.3f}, "
 
 
 # ---- terms and orders from outside of the package

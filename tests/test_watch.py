@@ -42,7 +42,11 @@ def test_each_step_is_shown_once_and_logs_of_earlier_runs_are_not(watcher: Watch
     assert list(watcher.news()) == ["dacs-seed0: step 80/800: loss_source 0.389, images/s 38, 151 s left"]
     assert list(watcher.news()) == []
     log.write_text("step 160/800: loss_source 0.3, images/s 38, 120 s left\n")
-    assert [line[:24] for line in watcher.news()] == ["dacs-seed0: step 160/800"]
+    (watcher.logs / "evaluate/dacs-seed0.log").write_text("state 2 of 5: step 400\n")
+    assert [line[:34] for line in watcher.news()] == [
+        "dacs-seed0: step 160/800: loss_sou",
+        "dacs-seed0: state 2 of 5: step 400",
+    ]
 
 
 def test_the_time_left_is_shown_as_soon_as_each_kind_of_job_was_timed(watcher: Watcher) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class Evaluation:
 
     def measure(self, step: int) -> State:
         """Measure student and teacher after a step."""
+        number = self.steps.index(step) + 1
+        print(f"state {number} of {len(self.steps)}: step {step}", file=sys.stderr, flush=True)
         student, teacher = (self.network(step, name) for name in NETWORKS)
         numbers = self.unlabelled.spread(self.job.criteria_frames)
         images = batches(self.unlabelled, numbers, self.job.batch, self.frames.device)

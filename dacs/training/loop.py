@@ -69,11 +69,12 @@ def train_run(folder: RunDir, run: Run, key: str) -> str:
             if group.is_first:
                 state.pending.append(losses)
                 save_earlier_state(state, folder, run)
+                row = None
                 if last or state.step % loop.log_every == 0:
                     row = next_row(state, folder.checkpoint)
                     state.rows.append(row)
                     write_text(folder.log, as_csv(state.rows))
-                    progress.show(row)
+                progress.show(state.step, row)
             interrupted = group.any(stopped()) and not last
             if group.is_first and (interrupted or (state.step % loop.checkpoint_every == 0 and not last)):
                 check_finite(state, folder.checkpoint)

@@ -11,17 +11,20 @@ from tqdm import tqdm
 
 from dacs.training.run import Run
 
-QUIET = 20  # seconds without a line after which the next row of the log is printed
+QUIET = 20  # seconds without a line after which the next step is printed, so that every 30 s have one
 
 
 class Progress:
-    """A bar on a terminal; elsewhere a line at each tenth of the steps, and when none was printed for a while."""
+    """A bar on a terminal; elsewhere a line at each tenth of the steps, and when none was printed for a while.
+
+    Losses are those of the last row of log.csv.
+    """
 
     def __init__(self, done: int, run: Run, *, shown: bool = True) -> None:
         loop, self.steps, self.first = run.settings.loop, run.settings.schedule.steps, done
         self.images = loop.batch * loop.accumulate * (2 if run.row.adapts else 1)  # a step
         self.tenth, self.begin = 10 * done // self.steps, time.monotonic()
-        self.printed = self.begin
+        self.printed, self.losses = self.begin, dict[str, str]()
         self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
         if done and shown and self.bar.disable:
             print(f"resuming from the checkpoint at step {done} of {self.steps}", file=sys.stderr, flush=True)
@@ -32,17 +35,19 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def show(self, row: dict[str, Any]) -> None:
-        """Report a row of log.csv."""
-        step, seconds = row["step"], time.monotonic() - self.begin
-        values = {name: f"{value:.3f}" for name, value in row.items() if name not in ("step", "lr")}
-        values["images/s"] = f"{(step - self.first) * self.images / seconds:.0f}"
+    def show(self, step: int, row: dict[str, Any] | None) -> None:
+        """Report a step that is done, and its row of log.csv if it has one."""
+        if row is not None:
+            self.losses = {name: f"{value:.3f}" for name, value in row.items() if name not in ("step", "lr")}
+        now, done = time.monotonic(), step - self.first
+        seconds = now - self.begin
+        values = {**self.losses, "images/s": f"{done * self.images / seconds:.0f}"}
         self.bar.set_postfix(values, refresh=False)
         self.bar.update(step - self.bar.n)
-        late = time.monotonic() - self.printed > QUIET
-        if self.bar.disable and (late or 10 * step // self.steps > self.tenth):
-            self.tenth, self.printed = 10 * step // self.steps, time.monotonic()
-            left = seconds / (step - self.first) * (self.steps - step)
+        due = row is not None and 10 * step // self.steps > self.tenth
+        if self.bar.disable and (due or now - self.printed > QUIET):
+            self.tenth, self.printed = 10 * step // self.steps, now
+            left = seconds / done * (self.steps - step)
             line = ", ".join(f"{name} {value}" for name, value in values.items())
             print(f"step {step}/{self.steps}: {line}, {left:.0f} s left", file=sys.stderr, flush=True)
 

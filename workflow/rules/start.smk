@@ -271,6 +271,7 @@ onstart:
     watcher.start()
     # The last of all: Snakemake prints more after its own hooks.
     atexit.register(show_what_is_kept, watcher)
+    stop_on_signals()
 
 
 def show_failures(logs):
