@@ -48,7 +48,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dropout": ("mic", {"network": "daformer", "backbone": "timm/pvt_v2_b0", "head_width": 16, "drop_path": 0.4}),
     "timm": ("source", {"network": "pyramid", "backbone": "timm/tf_efficientnet_lite0", "drop_path": 0.4}),
 }
-WITH_FOUR = ["dacs", "mic_daformer", "dropout"]
+SOME = ["dacs", "mic_daformer", "dropout"]
+OTHERS = [name for name in CASES if name not in SOME]
 Act = Callable[[int], None]
 
 
@@ -139,12 +140,15 @@ def one(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> Calla
 # ---- what is computed
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize(
+    ("world", "names"),
+    [(2, SOME + OTHERS), (4, SOME), pytest.param(4, OTHERS, marks=pytest.mark.slow)],
+    ids=["2", "4", "4-others"],
+)
 def test_several_processes_compute_what_one_does(
-    world: int, runs: dict[str, Run], one: Callable[[str], Path], tmp_path: Path
+    world: int, names: list[str], runs: dict[str, Run], one: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Of every method, with random numbers, counts and statistics of the whole batch."""
-    names = list(CASES) if world == 2 else WITH_FOUR
 
     def work(group: Group, folder: Path) -> None:
         for name in names:

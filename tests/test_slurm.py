@@ -212,3 +212,43 @@ def test_a_campaign_of_200_runs_is_50_jobs(pipeline: Pipeline) -> None:
     planned = pipeline.run(*SUBMIT, "--group-components", "run=4", "-n", "--", "reports/campaigns/many.csv")
     assert re.search(r"^adapt +200$", planned, re.MULTILINE)
     assert planned.count("Group job run") == 50
+
+
+def test_partition_and_account_of_the_profile_are_asked_for_and_a_rule_may_have_its_own(pipeline: Pipeline) -> None:
+    """Slurm takes `all` where none is named. Python knows that name, so the profile has it in quotes."""
+    profile = "profiles/slurm/profile.yaml"
+    pipeline.edit(
+        profile, "runtime=120 * attempt,", "runtime=120 * attempt, slurm_partition=urgent, slurm_account=vision,"
+    )
+    pipeline.edit(profile, "remap_target: { mem_mb:", "remap_target: { slurm_partition: \"'all'\", mem_mb:")
+    pipeline.run(
+        *(each for each in SUBMIT if each != "--slurm-no-account"), "--", "data/ready/cityscapes/val/stats.json"
+    )
+    jobs = [
+        line for line in _output("scontrol", "--oneliner", "show", "jobs").splitlines() if str(pipeline.folder) in line
+    ]
+    found = [
+        re.findall(r"Account=(\S+).* Partition=(\S+).* Comment=rule_(world|remap_target)", line)[0] for line in jobs
+    ]
+    assert found == [("vision", "urgent", "world"), ("vision", "all", "remap_target")]
+
+
+def test_a_job_that_is_out_of_time_saves_a_checkpoint_and_the_next_attempt_resumes(pipeline: Pipeline) -> None:
+    """Slurm looks at its jobs every 30 seconds, and signals this one when it has run for 30 to 60 seconds."""
+    pipeline.set(scales__smoke__train__steps=10**6, scales__smoke__loop__checkpoint_every=10**6)
+    pipeline.edit("profiles/slurm/profile.yaml", "USR1@120", "USR1@60")
+    pipeline.edit("profiles/slurm/profile.yaml", "runtime: 720 * attempt", "runtime: 2 * attempt")
+    log = pipeline.folder / f"logs/train/{TASK}-source-seed0.log"
+
+    def resumes() -> bool:
+        return log.exists() and "resuming from the checkpoint at step" in log.read_text()
+
+    with (pipeline.folder / "out").open("w") as out:
+        command = [TOOLS / "snakemake", *SUBMIT[1:], "--", "train_stage"]
+        running = subprocess.Popen(command, cwd=pipeline.folder, env=environment(), stdout=out, stderr=out)
+        try:
+            _wait(resumes, "training never resumed", 300)
+        finally:
+            running.terminate()  # which cancels its jobs
+            running.wait(60)
+    assert _submitted(pipeline, "train_start") == [("00:02:00", "24000M", "1"), ("00:04:00", "32000M", "1")]

@@ -97,6 +97,16 @@ if workflow.resource_settings.nodes is None:
     workflow.global_resources.setdefault("mem_mb", memory_mb() * 9 // 10)
 
 
+# A profile for GPUs names their number and the memory of a training, since a login node has none, so both are its own.
+for name in ("train", "train_start", "adapt", "adapt_unmixed"):
+    given = workflow.resource_settings.overwrite_resources.get(name, {}).get("gpu")
+    if PARAMS.loop.device != "cpu" and given is not None and not given.is_evaluable() and given.value < PROCESSES:
+        raise WorkflowError(
+            f"loop.processes is {PROCESSES}, but set-resources of the profile gives rule {name} gpu: {given.value}, for fewer"
+            f" processes.\nThere give train, train_start, adapt and adapt_unmixed gpu: {PROCESSES}, and mem_mb for that many."
+        )
+
+
 def one_of(names):
     """A pattern that matches these names and, where there are none, nothing."""
     return "|".join(names) or "(?!)"
