@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dacs.config import load
 from dacs.jobs import run_settings
 from dacs.layout import PreparedSplit
+from dacs.loading.split import MEMORY
 from dacs.loading.stream import Batch
 from dacs.models.build import build
 from dacs.settings import RunSettings
@@ -26,7 +27,7 @@ from dacs.training.cost import (
     step_cost,
     without_weights,
 )
-from dacs.training.estimate import Device, jobs_of
+from dacs.training.estimate import KEPT, Device, jobs_of
 from dacs.training.loop import initial_state, networks_of
 from dacs.training.objectives import StepBatch
 from dacs.training.run import Run
@@ -192,3 +193,8 @@ def test_a_plan_states_about_what_is_counted(scale: str, method: str) -> None:
     counted = step_cost(method, run_settings(params, "", method))
     assert stated.stated == pytest.approx(stated.amount * counted.operations, rel=0.03)
     assert stated.room == pytest.approx(counted.memory, rel=0.05)
+
+
+def test_a_plan_knows_how_many_decoded_frames_are_kept() -> None:
+    """It imports no torch, and so not the constant."""
+    assert KEPT == MEMORY
