@@ -146,8 +146,8 @@ def sizes(params: Params, counted: Mapping[str, Counted]) -> list[Size]:
         _size("raw", raw, "unpacked, or rendered"),
         _size("prepared", prepared, params.remap.images),
         _size("runs", runs, "weights of all states", known=weight is not None),
-        cached._replace(source=f"a copy of each run; of other settings: {_gigabytes(others)}"),
-        Size("DVC", both, 0, 0, f"copies of prepared and cached; of all versions there: {_gigabytes(versions)}"),
+        cached._replace(source=f"a copy of each run; of other settings: {_gigabytes(others)} GB"),
+        Size("DVC", both, 0, 0, f"copies of prepared and cached; of all versions there: {_gigabytes(versions)} GB"),
     ]
 
 
