@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dacs.config import load
 from dacs.jobs import run_settings
 from dacs.layout import PreparedSplit
+from dacs.loading.split import MEMORY
 from dacs.loading.stream import Batch
 from dacs.models.build import build
 from dacs.settings import RunSettings
@@ -26,6 +27,7 @@ from dacs.training.cost import (
     step_cost,
     without_weights,
 )
+from dacs.training.estimate import KEPT, Device, jobs_of
 from dacs.training.loop import initial_state, networks_of
 from dacs.training.objectives import StepBatch
 from dacs.training.run import Run
@@ -178,3 +180,21 @@ def test_equal_terms_of_two_methods_are_counted_once() -> None:
     for name in ("dacs", "mic"):
         step_cost(name, demo(name))
     assert cost._part.cache_info().misses == 3
+
+
+@pytest.mark.parametrize("method", ["source", "adabn_trained", "dacs", "mic"])
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_a_plan_states_about_what_is_counted(scale: str, method: str) -> None:
+    """Also where the method tracks statistics of the target, which takes one more forward pass."""
+    content = tiny.changed("scale", scale)
+    content["scales"][scale] = {**content["scales"][scale], "runs": {"tasks": ["gta5-cityscapes"], "methods": [method]}}
+    params = load(content)
+    stated = [job for job in jobs_of(params, Device(True, 1.0, ""), {}) if job.rule in ("train", "adapt")][-1]
+    counted = step_cost(method, run_settings(params, "", method))
+    assert stated.stated == pytest.approx(stated.amount * counted.operations, rel=0.03)
+    assert stated.room == pytest.approx(counted.memory, rel=0.05)
+
+
+def test_a_plan_knows_how_many_decoded_frames_are_kept() -> None:
+    """It imports no torch, and so not the constant."""
+    assert KEPT == MEMORY

@@ -1,53 +1,59 @@
 """What the runs of params.yaml take before they are made, and afterwards how far this was off. Torch-free.
 
-Each job has a stated time: its work by the rates below. Jobs that Snakemake has timed here with the same settings
-(logs/benchmarks) are compared with theirs, and the other jobs of the same rule are expected to be off by as much.
+Each job has a stated time: its work by the rates below, and a training a stated memory. Jobs that Snakemake has timed
+here with the same settings (logs/benchmarks) are compared with theirs, and the other jobs of the same rule are expected
+to be off by as much.
 """
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from dacs.datasets.base import DataSet
-from dacs.errors import RunFailed
-from dacs.fields import identity
-from dacs.files import read_json
 from dacs.jobs import WORLD as RENDERED
-from dacs.jobs import RunRequest, dataset_of, domains_of, job_digest, job_of, origin, requests
-from dacs.layout import PreparedDomain, RunDir
-from dacs.methods import FEATURE_LOSS, STATISTICS, Method, method
+from dacs.jobs import RunRequest, dataset_of, domains_of, labelled_domain, origin, requests
+from dacs.methods import FEATURE_LOSS, STATISTICS, method
 from dacs.prepare.shards import Shard
 from dacs.settings import Params
-from dacs.verify import RECORD
+from dacs.training.found import same_evaluation, same_prepared, same_raw, same_run
 
-BENCHMARKS, LOGS, RUNS, READY, MANIFESTS = map(
-    Path, ("logs/benchmarks", "logs", "runs", "data/ready", "data/manifests")
-)
+BENCHMARKS, LOGS = map(Path, ("logs/benchmarks", "logs"))
 TRAININGS = ("train", "adapt")
 ON_GPU = (*TRAININGS, "adabn", "evaluate")
+
+
+class Packed(NamedTuple):
+    """Bytes of a data set."""
+
+    archive: float
+    unpacked: float
+
 
 # Stated rates; docs/performance.md says how each was measured.
 RENDER = 0.3  # seconds for a million raw pixels, rendered and written
 REMAP = {"png": 0.065, "ppm": 0.037}  # the same, prepared
 CHECK = {"png": 0.22, "ppm": 0.1}  # of that time, for a frame that a shard has prepared
-FORWARD = {"pyramid": 24e3, "deeplab_resnet101": 1.44e6, "daformer": 1.0e6}  # operations of a pixel: a step of DACS / 7
+FORWARD = {"pyramid": 21e3, "deeplab_resnet101": 1.44e6, "daformer": 1.0e6}  # operations of a pixel
 CPU = {"pyramid": 31e9, "deeplab_resnet101": 76e9}  # operations a second of a step on one thread, in fp32
 START = 10  # seconds of a job that imports torch
 RAW = 1.8  # bytes of a raw pixel of the built-in world, image and label
 PREPARED = {"png": 1.8, "ppm": 3.1}  # of a prepared one
 WEIGHTS = {"pyramid": 3.3e6, "deeplab_resnet101": 176e6}  # bytes of one file
-SYNTHIA = 20e9  # bytes of its archive, of which no size is published (docs/data.md)
-H200 = {  # precision, whether with CUDA graphs → 10^12 operations a second, of steps of DACS (docs/performance.md)
-    ("fp32", False): 22.4,
-    ("fp32", True): 22.6,
-    ("tf32", False): 59.9,
-    ("tf32", True): 72.6,
-    ("bf16", False): 63.1,
-    ("bf16", True): 125.2,
+TENSORS = {"pyramid": (16e6, 1807), "deeplab_resnet101": (703e6, 7744)}  # bytes of networks, gradients and optimizer;
+# and of a step for each pixel of a batch, in fp32
+SYNTHIA = Packed(20e9, 22e9)  # of its archive no size is published (docs/data.md)
+PROCESS = 710 * 2**20  # bytes of Python, torch and all else that is loaded when some steps are done
+KEPT = 2**30  # bytes of decoded frames that a split may keep (dacs.loading.split)
+STEP = 5.285e12  # operations of a step of DACS at paper scale
+H200 = {  # precision, whether with CUDA graphs → seconds of such a step
+    ("fp32", False): 0.2355,
+    ("fp32", True): 0.2340,
+    ("tf32", False): 0.0883,
+    ("tf32", True): 0.0728,
+    ("bf16", False): 0.0838,
+    ("bf16", True): 0.0422,
 }
 
 
@@ -66,8 +72,9 @@ class Job(NamedTuple):
     amount: int
     unit: str
     stated: float | None  # seconds; None where no rate is known
-    measured: float | None = None
-    memory: float | None = None  # MB at its peak, as measured
+    room: float | None = None  # bytes that it should take at its peak: on a GPU of tensors there, else of the process
+    measured: float | None = None  # seconds
+    memory: float | None = None  # bytes of its process at the peak, as measured
 
 
 class Device(NamedTuple):
@@ -82,10 +89,11 @@ def device_of(params: Params, *, gpu: bool, tflops: float | None) -> Device:
     """The stated rate of what trains: of a GPU `tflops`, or what DACS at paper scale sustained on an H200."""
     if gpu:
         loop = params.loop
-        known = H200[loop.precision, loop.cuda_graphs]
-        measured = f"an H200, which sustained {known:g} TFLOP/s in {loop.precision}{', with graphs' * loop.cuda_graphs}"
-        source = f"{measured}: docs/performance.md" if tflops is None else f"a GPU that sustains {tflops:g} TFLOP/s"
-        return Device(True, 1e12 * (tflops or known), source)
+        known = STEP / H200[loop.precision, loop.cuda_graphs]
+        how = f"{known / 1e12:.1f} TFLOP/s in {loop.precision}{', with graphs' * loop.cuda_graphs}"
+        if tflops is None:
+            return Device(True, known, f"an H200, which sustained {how}: docs/performance.md")
+        return Device(True, 1e12 * tflops, f"a GPU that sustains {tflops:g} TFLOP/s")
     source = f"one thread of a CPU, {params.model.network} in fp32: docs/performance.md"
     return Device(False, CPU.get(params.model.network), source)
 
@@ -98,15 +106,26 @@ def jobs_of(params: Params, device: Device, counted: Mapping[str, Counted]) -> I
     """Every job of `all` or of a campaign, but those that draw and write the report."""
     for domain in domains_of(params):
         yield from _data_jobs(params, domain)
-    seen: set[tuple[str, str, int]] = set()
-    listed = list(requests(params))
-    for request in (*filter(None, (each.init for each in listed)), *listed):
-        whose = request.task.split("-")[1] if method(request.method).labels == "target" else request.task
-        if (whose, request.method, request.seed) not in seen:  # the oracle of a target is one run for all tasks
-            seen.add((whose, request.method, request.seed))
-            yield _run_job(request, device, counted)
-    for request in listed:
+    for request in distinct(runs_of(params)):
+        yield _run_job(request, device, counted)
+    for request in requests(params):
         yield _evaluation(request, device, counted)
+
+
+def runs_of(params: Params) -> list[RunRequest]:
+    """Every run that is asked for, after those that they start from."""
+    asked = list(requests(params))
+    starts = [each.init for each in asked if each.init]
+    return list({(each.task, each.method, each.seed): each for each in (*starts, *asked)}.values())
+
+
+def distinct(listed: Iterable[RunRequest]) -> list[RunRequest]:
+    """The runs that are trained: the oracle of a target is one for all tasks."""
+    found: dict[tuple[str, str, int], RunRequest] = {}
+    for each in listed:
+        whose = each.task.split("-")[1] if method(each.method).labels == "target" else each.task
+        found.setdefault((whose, each.method, each.seed), each)
+    return list(found.values())
 
 
 def _data_jobs(params: Params, domain: str) -> Iterator[Job]:
@@ -114,14 +133,14 @@ def _data_jobs(params: Params, domain: str) -> Iterator[Job]:
     megapixels = frames * raw_pixels(params, domain, row) / 1e6
     by_world = origin(params, domain) == "world"
     first = Job("world" if by_world else "download", frames, "frames", RENDER * megapixels if by_world else None)
-    yield _timed(first, domain, _same_frames(params, domain))
+    yield _timed(first, domain, same_raw(params, domain))
     stated = REMAP[params.remap.images] * megapixels if megapixels else None
     yield from _remap_jobs(params, domain, stated)
 
 
 def _remap_jobs(params: Params, domain: str, stated: float | None) -> Iterator[Job]:
     """One job; or those that share the frames, and one that checks what they made."""
-    splits, same, total = raw_frames(params, domain).values(), _same_size(params, domain), params.remap.shards
+    splits, same, total = raw_frames(params, domain).values(), same_prepared(params, domain), params.remap.shards
     if total > 1:
         for number in range(1, total + 1):
             own = sum(len(Shard(number, total).frames(count)) for count in splits)
@@ -132,16 +151,15 @@ def _remap_jobs(params: Params, domain: str, stated: float | None) -> Iterator[J
 
 
 def _run_job(request: RunRequest, device: Device, counted: Mapping[str, Counted]) -> Job:
-    row, settings = method(request.method), request.settings
-    forward = _forward(request, counted)
+    row, settings, forward = method(request.method), request.settings, _forward(request, counted)
     if row.recalibrates:
         frames = request.params.adabn.frames
         stated = _seconds(forward, frames * prepared_pixels(request.params, request.task.split("-")[1]), device)
         return Job("adabn", frames, "frames", stated)  # its log does not say whether it was found in the run cache
-    steps, loop = settings.schedule.steps, settings.loop
-    pixels = steps * loop.accumulate * loop.batch * loop.crop[0] * loop.crop[1]
-    job = Job("adapt" if row.adapts else "train", steps, "steps", _seconds(forward, passes(row) * pixels, device))
-    return _timed(job, _name(request), _same_run(request) and _was_trained(job, request))
+    steps = settings.schedule.steps
+    stated = _seconds(forward, passes(request) * steps * settings.loop.accumulate * _pixels(request), device)
+    job = Job("adapt" if row.adapts else "train", steps, "steps", stated, _room(request, device, counted))
+    return _timed(job, _name(request), same_run(request) and _was_trained(job, request))
 
 
 def _evaluation(request: RunRequest, device: Device, counted: Mapping[str, Counted]) -> Job:
@@ -151,26 +169,57 @@ def _evaluation(request: RunRequest, device: Device, counted: Mapping[str, Count
     measured = raw_frames(params, target).get("val", 0)
     frames = 2 * (states + 1) * measured + 2 * params.adabn.frames + 2 * states * params.evaluate.criteria_frames
     stated = _seconds(_forward(request, counted), frames * prepared_pixels(params, target), device)
-    folder = RunDir.of(RUNS, request.task, request.method, request.seed).evaluation.path
-    digest = job_digest(job_of(params, "evaluate", domain=target))
-    same = _found(folder / RECORD, "settings") == digest
-    return _timed(Job("evaluate", measured, "frames", stated), _name(request), same)
+    return _timed(Job("evaluate", measured, "frames", stated), _name(request), same_evaluation(request))
 
 
-def passes(row: Method) -> float:
-    """A step in forward passes of a batch: 3 a term, with its backward pass; 1 for target images, 0.4 for features."""
+def passes(request: RunRequest) -> float:
+    """A step in forward passes of a batch: 3 a loss, with its backward pass; 1 each for pseudo-labels and for
+    statistics of the target; 0.4 for features.
+    """
+    row, adapt = method(request.method), request.settings.adapt
     losses = len({*row.terms} - {STATISTICS})
-    return 3 * losses + row.adapts + 0.4 * (FEATURE_LOSS in row.terms)
+    tracked = adapt is not None and adapt.bn_statistics == "target"
+    return 3 * losses + row.mixes + tracked + 0.4 * (FEATURE_LOSS in row.terms)
 
 
 def _forward(request: RunRequest, counted: Mapping[str, Counted]) -> float | None:
     """Operations of a forward pass for a pixel."""
-    loop, row = request.settings.loop, method(request.method)
     name = request.method if request.method in counted else next(iter(counted), "")
     if not name:
         return FORWARD.get(request.params.model.network)
-    pixels = loop.accumulate * loop.batch * loop.crop[0] * loop.crop[1]
-    return counted[name].operations / passes(row if name == request.method else method(name)) / pixels
+    pixels = request.params.loop.accumulate * _pixels(request)
+    return counted[name].operations / passes(request._replace(method=name)) / pixels
+
+
+def _pixels(request: RunRequest) -> int:
+    """Pixels of a batch of one domain."""
+    loop = request.params.loop
+    return loop.batch * loop.crop[0] * loop.crop[1]
+
+
+def _room(request: RunRequest, device: Device, counted: Mapping[str, Counted]) -> int | float | None:
+    """Bytes of a training at its peak: of its step, and on a CPU of the process and its frames too."""
+    if request.method in counted:
+        step: int | float = counted[request.method].memory
+    elif request.params.model.network in TENSORS:
+        networks, pixel = TENSORS[request.params.model.network]
+        step = networks + pixel * _pixels(request)
+    else:
+        return None
+    return step if device.gpu else PROCESS + kept_frames(request) + step
+
+
+def kept_frames(request: RunRequest) -> int:
+    """Bytes of the frames that a training keeps decoded in memory: a split's, where all of them fit."""
+    params, (source, target) = request.params, request.task.split("-")
+    labelled = labelled_domain(source, target, request.method)
+    splits = {(labelled, 1)} | ({(target, 0)} if method(request.method).adapts else set())
+    colours = 0 if params.remap.images == "ppm" else 3
+    sizes = [
+        raw_frames(params, domain).get("train", 0) * prepared_pixels(params, domain) * (colours + labels)
+        for domain, labels in splits
+    ]
+    return sum(size for size in sizes if size <= KEPT)
 
 
 def _seconds(forward: float | None, pixels: int | float, device: Device) -> float | None:
@@ -211,44 +260,13 @@ def _timed(job: Job, name: str, same: bool) -> Job:
     with path.open(newline="") as stream:
         row = next(csv.DictReader(stream, delimiter="\t"), {})
     try:
-        return job._replace(measured=float(row["s"]), memory=float(row["max_rss"]))
+        return job._replace(measured=float(row["s"]), memory=2**20 * float(row["max_rss"]))
     except (KeyError, ValueError):  # a job that was too short for its memory to be seen
         return job
 
 
 def _name(request: RunRequest) -> str:
     return f"{request.task}-{request.method}-seed{request.seed}"
-
-
-def _found(path: Path, key: str) -> object:
-    """A value of a JSON file; None where there is none."""
-    try:
-        return read_json(path).get(key)
-    except RunFailed:
-        return None
-
-
-def _same_frames(params: Params, domain: str) -> bool:
-    return _found(MANIFESTS / f"{domain}.json", "frames") == raw_frames(params, domain)
-
-
-def _same_size(params: Params, domain: str) -> bool:
-    size = params.domains[domain].size if domain in params.domains else params.remap.sizes[domain]
-    frames = raw_frames(params, domain).get("train")
-    stats = PreparedDomain(READY / domain).train.stats
-    return _found(stats, "size") == list(size) and _found(stats, "frames") == frames
-
-
-def _same_run(request: RunRequest) -> bool:
-    """Whether the run that is there has the settings that are asked for."""
-    found = _found(RunDir.of(RUNS, request.task, request.method, request.seed).spec, "settings")
-    if not isinstance(found, dict):
-        return False
-    try:
-        made_with = type(request.settings).model_validate(found, strict=False)
-    except ValidationError:  # of an earlier version
-        return False
-    return identity(made_with) == identity(request.settings)
 
 
 def _was_trained(job: Job, request: RunRequest) -> bool:

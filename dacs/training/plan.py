@@ -3,46 +3,47 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from dacs.datasets.registry import DATASETS
-from dacs.jobs import dataset_of, domains_of, origin, requests
-from dacs.layout import RunDir
+from dacs.jobs import RunRequest, dataset_of, domains_of, origin
 from dacs.methods import method
 from dacs.settings import Params
 from dacs.training.estimate import (
     ON_GPU,
     PREPARED,
+    PROCESS,
     RAW,
-    READY,
-    RUNS,
     SYNTHIA,
     WEIGHTS,
     Counted,
     Device,
     Job,
+    distinct,
     jobs_of,
     prepared_pixels,
     raw_frames,
     raw_pixels,
+    runs_of,
 )
-
-RESERVED = 2500  # MB that the rules of trainings and evaluations reserve
+from dacs.training.found import READY, folder_of, same_prepared, same_raw, same_run, value_of
+from dacs.training.run_cache import STORE
 
 
 class Size(NamedTuple):
-    """Bytes of a kind of files, as stated and as found."""
+    """Bytes of a kind of files: as stated, and as found of those that are what is asked for."""
 
     name: str
     stated: float | None
     found: int
+    compared: float  # what was stated of the files that were found
     source: str
 
 
 def cost_plan(params: Params, device: Device, counted: Mapping[str, Counted]) -> str:
     """Jobs and hours by rule, disk and memory: stated, expected, and as they were."""
     jobs = list(jobs_of(params, device, counted))
-    parts = [_jobs_table(jobs, device), _disk_table(sizes(params, counted)), _memory(jobs, counted)]
+    parts = [_jobs_table(jobs, device), _disk_table(sizes(params, counted)), _memory_table(jobs, device)]
     return "\n\n".join(parts)
 
 
@@ -114,62 +115,88 @@ def _hours(seconds: int | float | None) -> str:
 # Disk and memory
 
 
+class Part(NamedTuple):
+    """Files that are made together."""
+
+    stated: float  # bytes
+    folder: Path
+    asked: bool  # whether what is there is what is asked for
+
+
 def sizes(params: Params, counted: Mapping[str, Counted]) -> list[Size]:
     """What is downloaded, and what lies on the disk after a run."""
-    domains = domains_of(params)
-    downloads = {domain: archives(domain) for domain in domains if origin(params, domain) == "download"}
-    rendered = [domain for domain in domains if origin(params, domain) == "world"]
-    pixels = {domain: sum(raw_frames(params, domain).values()) for domain in domains}
-    raw = sum(RAW * pixels[each] * raw_pixels(params, each, dataset_of(params, each)) for each in rendered)
-    raw += sum(downloads.values()) if params.data.unpack else 0
-    prepared = sum(PREPARED[params.remap.images] * pixels[each] * prepared_pixels(params, each) for each in domains)
-    runs, folders = _runs(params, counted)
-    in_cache = None if runs is None else runs + prepared
-    return [
-        Size(
-            "downloads", sum(downloads.values()), _bytes([Path(params.data.archives)]), "as published; SYNTHIA: about"
-        ),
-        Size("raw", raw, _bytes([Path("data/raw") / each for each in domains]), "unpacked, or rendered"),
-        Size("prepared", prepared, _bytes([READY / each for each in domains]), params.remap.images),
-        Size("runs", runs, _bytes(folders), "weights of all states"),
-        Size("run cache", runs, _bytes([Path(".cache/runs")]), "a copy, and every setting tried"),
-        Size("DVC", in_cache, _bytes([Path(".dvc/cache")]), "copies of prepared and runs, of every version"),
+    raw, prepared = zip(*(_frames(params, domain) for domain in domains_of(params)), strict=True)
+    loaded = [
+        Part(archives(domain), Path(params.data.archives) / domain, same_raw(params, domain))
+        for domain in domains_of(params)
+        if origin(params, domain) == "download"
     ]
+    weight = max((float(each.weights) for each in counted.values()), default=WEIGHTS.get(params.model.network))
+    listed = runs_of(params)
+    runs = [Part(_states(each) * (weight or 0), folder_of(each).path, same_run(each)) for each in listed]
+    kept = [
+        Part(_states(each) * (weight or 0), STORE / str(value_of(folder_of(each).spec, "key")), same_run(each))
+        for each in distinct(listed)
+    ]
+    cached = _size("run cache", kept, "", known=weight is not None)
+    others, versions = _bytes(STORE) - cached.found, _bytes(Path(".dvc/cache"))
+    both = None if cached.stated is None else cached.stated + sum(part.stated for part in prepared)
+    return [
+        _size("downloads", loaded, "as published; SYNTHIA: about"),
+        _size("raw", raw, "unpacked, or rendered"),
+        _size("prepared", prepared, params.remap.images),
+        _size("runs", runs, "weights of all states", known=weight is not None),
+        cached._replace(source=f"a copy of each run; of other settings: {_gigabytes(others)} GB"),
+        Size("DVC", both, 0, 0, f"copies of prepared and cached; of all versions there: {_gigabytes(versions)} GB"),
+    ]
+
+
+def _size(name: str, parts: Iterable[Part], source: str, *, known: bool = True) -> Size:
+    listed = list(parts)
+    there = [(part.stated, size) for part in listed if part.asked and (size := _bytes(part.folder))]
+    stated = sum(part.stated for part in listed) if known else None
+    return Size(name, stated, sum(size for _, size in there), sum(stated for stated, _ in there), source)
+
+
+def _frames(params: Params, domain: str) -> tuple[Part, Part]:
+    """The raw and the prepared frames of a domain."""
+    number, raw = sum(raw_frames(params, domain).values()), 0.0
+    if origin(params, domain) == "world":
+        raw = RAW * number * raw_pixels(params, domain, dataset_of(params, domain))
+    elif origin(params, domain) == "download" and params.data.unpack:
+        raw = SYNTHIA.unpacked if domain == "synthia" else archives(domain)
+    prepared = PREPARED[params.remap.images] * number * prepared_pixels(params, domain)
+    return (
+        Part(raw, Path("data/raw") / domain, same_raw(params, domain)),
+        Part(prepared, READY / domain, same_prepared(params, domain)),
+    )
 
 
 def archives(domain: str) -> int:
     """Bytes of the archives of a data set."""
-    return round(sum(SYNTHIA if each.bytes is None else each.bytes for each in DATASETS[domain].archives))
+    return round(sum(SYNTHIA.archive if each.bytes is None else each.bytes for each in DATASETS[domain].archives))
 
 
-def _runs(params: Params, counted: Mapping[str, Counted]) -> tuple[float | None, list[Path]]:
-    """Bytes of the weights of all runs, and their folders."""
-    files, folders = 0, []
-    for request in requests(params):
-        states = 1 if method(request.method).recalibrates else params.loop.snapshots
-        files += 2 * states + (request.settings.start is not None)
-        folders.append(RunDir.of(RUNS, request.task, request.method, request.seed).path)
-    weights = max((float(each.weights) for each in counted.values()), default=WEIGHTS.get(params.model.network))
-    return None if weights is None else files * weights, folders
+def _states(request: RunRequest) -> int:
+    """Files of weights that a run keeps: student and teacher of each state, and the one that others start from."""
+    states = 1 if method(request.method).recalibrates else request.params.loop.snapshots
+    return 2 * states + (request.settings.start is not None)
 
 
-def _bytes(folders: Iterable[Path]) -> int:
-    """Bytes of all files in folders."""
-    total = 0
-    for folder in folders:
-        for place, _, names in os.walk(folder):
-            total += sum(os.lstat(os.path.join(place, name)).st_size for name in names)
-    return total
+def _bytes(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(folder) for name in names)
 
 
 def _disk_table(listed: list[Size]) -> str:
     lines = [f"{'disk':10} {'stated GB':>10} {'found GB':>10} {'found / stated':>15}  what"]
     for size in listed:
-        ratio = f"{size.found / size.stated:.2f}" if size.stated and size.found else ""
+        ratio = f"{size.found / size.compared:.2f}" if size.compared else ""
         cells = _gigabytes(size.stated), _gigabytes(size.found) if size.found else ""
         lines.append(f"{size.name:10} {cells[0]:>10} {cells[1]:>10} {ratio:>15}  {size.source}")
     known = [size.stated for size in listed if size.stated is not None]
-    lines.append(f"{'all':10} {_gigabytes(sum(known)):>10} {_gigabytes(sum(size.found for size in listed)):>10}")
+    lines.append(f"{'all':10} {_gigabytes(sum(known)):>10}")
+    lines.append("Found: files of the settings that are asked for, beside what was stated of them.")
     return "\n".join(lines)
 
 
@@ -177,15 +204,28 @@ def _gigabytes(size: int | float | None) -> str:
     return "–" if size is None else f"{size / 1e9:.2f}"
 
 
-def _memory(jobs: list[Job], counted: Mapping[str, Counted]) -> str:
-    found = {job.rule: max(each.memory or 0 for each in jobs if each.rule == job.rule) for job in jobs}
-    seen = ", ".join(f"{rule} {peak:.0f}" for rule, peak in found.items() if peak)
-    here = (
-        f"largest of a job here, in MB: {seen}."
-        if seen
-        else f"{RESERVED} MB are reserved for a training; none ran here."
+def _memory_table(jobs: list[Job], device: Device) -> str:
+    """The largest job of each rule at its peak."""
+    lines = [f"{'memory':10} {'stated MiB':>10} {'found MiB':>10} {'found / stated':>15}"]
+    for rule in dict.fromkeys(job.rule for job in jobs):
+        stated, found = _largest(jobs, rule, "room"), _largest(jobs, rule, "memory")
+        of_found = _largest((job for job in jobs if job.memory), rule, "room")
+        ratio = f"{found / of_found:.2f}" if found and of_found and not device.gpu else ""
+        if stated or found:
+            lines.append(
+                f"{rule:10} {_mebibytes(stated):>10} {_mebibytes(found) if found else '':>10} {ratio:>15}".rstrip()
+            )
+    where = (
+        "of the GPU, the tensors of a step in float32; found: of the process on this machine"
+        if device.gpu
+        else f"of Python and torch {_mebibytes(PROCESS)}, the tensors of a step, and frames that are kept decoded"
     )
-    if not counted:
-        return f"Memory: {here} That of a step, on a GPU: --cost."
-    most = max(counted, key=lambda name: counted[name].memory)
-    return f"Memory: {here} Tensors of a step: {counted[most].memory / 2**20:,.0f} MiB ({most})."
+    return "\n".join([*lines, f"Stated: {where}. --cost counts a step of any network."])
+
+
+def _largest(jobs: Iterable[Job], rule: str, of: Literal["room", "memory"]) -> int | float | None:
+    return max((each for job in jobs if job.rule == rule and (each := getattr(job, of)) is not None), default=None)
+
+
+def _mebibytes(size: int | float | None) -> str:
+    return "–" if size is None else f"{size / 2**20:,.0f}"
