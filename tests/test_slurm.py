@@ -249,6 +249,7 @@ def test_a_job_that_is_out_of_time_saves_a_checkpoint_and_the_next_attempt_resum
         try:
             _wait(resumes, "training never resumed", 300)
         finally:
-            running.terminate()  # which cancels its jobs
-            running.wait(60)
+            running.kill()
+            _output("scancel", "--me")
+            _wait(lambda: not _output("squeue", "--noheader"), "the training never ended")
     assert _submitted(pipeline, "train_start") == [("00:02:00", "24000M", "1"), ("00:04:00", "32000M", "1")]
