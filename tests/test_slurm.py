@@ -131,27 +131,15 @@ def _submitted(pipeline: Pipeline, job: str) -> list[tuple[str, ...]]:
     return [re.findall(r"TimeLimit=(\S+) .*MinMemoryNode=(\S+) .*TresPerJob=gres.gpu:(\d+)", line)[0] for line in mine]
 
 
-def _preempt() -> None:
-    urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
-    _output(*urgent, "--wrap=sleep 3")
-
-
-def _signal() -> None:
-    """Send what `--signal=USR1@120` sends before the end of a job's time."""
-    for job in _output("squeue", "--noheader", "--states=RUNNING", "--format=%A").split():
-        _output("scancel", "--signal=USR1", job)
-
-
-def _disturbed(
-    pipeline: Pipeline, command: tuple[str, ...], until: Callable[[], bool], disturb: Callable[[], None] = _preempt
-) -> None:
-    """Run a command, and preempt all jobs of Slurm, or do something else to them, at some moment of it."""
+def _preempted(pipeline: Pipeline, command: tuple[str, ...], until: Callable[[], bool]) -> None:
+    """Run a command, and preempt all jobs of Slurm at some moment of it."""
     kinds: dict[str, Any] = {"cwd": pipeline.folder, "env": environment(), "stderr": subprocess.STDOUT}
     with (pipeline.folder / "out").open("w") as out:
         running = subprocess.Popen([TOOLS / command[0], *command[1:]], stdout=out, **kinds)
         try:
             _wait(until, "training never began", 300)
-            disturb()
+            urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
+            _output(*urgent, "--wrap=sleep 3")
             assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
         finally:
             running.kill()
@@ -172,14 +160,11 @@ def test_a_job_that_fails_is_given_more_memory_and_time(pipeline: Pipeline) -> N
     assert _submitted(pipeline, "train_start") == [("12:00:00", "24000M", "1"), ("1-00:00:00", "32000M", "1")]
 
 
-@pytest.mark.parametrize("disturb", [_preempt, _signal])
-def test_a_job_that_is_preempted_or_signalled_saves_a_checkpoint_and_resumes_by_itself(
-    disturb: Callable[[], None], pipeline: Pipeline
-) -> None:
+def test_a_job_that_is_preempted_saves_a_checkpoint_and_resumes_by_itself(pipeline: Pipeline) -> None:
     """Slurm signals all processes of the job; no regular checkpoint is due before the end of the training."""
     pipeline.set(scales__smoke__train__steps=1200, scales__smoke__loop__checkpoint_every=10000)
     log = pipeline.folder / f"logs/train/{TASK}-source-seed0.log"
-    _disturbed(pipeline, (*SUBMIT, "--", "all"), lambda: log.exists() and "/1200:" in log.read_text(), disturb)
+    _preempted(pipeline, (*SUBMIT, "--", "all"), lambda: log.exists() and "/1200:" in log.read_text())
     assert "resuming from the checkpoint at step" in log.read_text()
 
 
@@ -198,7 +183,7 @@ def test_runs_that_share_a_job_follow_each_other_and_resume_when_it_is_preempted
         return begun
 
     command = (*SUBMIT, "--group-components", "run=2", "--", "reports/campaigns/two.csv")
-    _disturbed(pipeline, command, second_trains)
+    _preempted(pipeline, command, second_trains)
     asked = _submitted(pipeline, "run_adapt_evaluate")
     assert asked == [("2-02:00:00", "24000M", "1"), ("4-04:00:00", "32000M", "1")]
     texts = [log.read_text() for log in logs]
