@@ -49,7 +49,7 @@ def test_a_training_asks_for_a_gpu_for_each_process_and_adabn_for_one(pipeline: 
 def test_a_profile_for_fewer_processes_is_refused(pipeline: Pipeline) -> None:
     command = ("snakemake", "-n", "--workflow-profile", "profiles/gpu", "adapt_stage")
     refused = pipeline.run(*command, fails=True)
-    assert "loop.processes is 2, but set-resources of the profile gives rule train gpu: 1" in refused
+    assert "loop.processes is 2, but set-resources of the profile gives train gpu: 1" in refused
     assert "Traceback" not in refused
     for rule in ("train", "train_start", "adapt", "adapt_unmixed"):
         given = f"  {rule}: {{ mem_mb: 24000, gpu: "

@@ -102,7 +102,7 @@ for name in ("train", "train_start", "adapt", "adapt_unmixed"):
     given = workflow.resource_settings.overwrite_resources.get(name, {}).get("gpu")
     if PARAMS.loop.device != "cpu" and given is not None and not given.is_evaluable() and given.value < PROCESSES:
         raise WorkflowError(
-            f"loop.processes is {PROCESSES}, but set-resources of the profile gives rule {name} gpu: {given.value}, for fewer"
+            f"loop.processes is {PROCESSES}, but set-resources of the profile gives {name} gpu: {given.value}, for fewer"
             f" processes.\nThere give train, train_start, adapt and adapt_unmixed gpu: {PROCESSES}, and mem_mb for that many."
         )
 
