@@ -15,7 +15,6 @@ from faults.kills import logs_of, start, wait_for
 
 pytestmark = pytest.mark.faults
 MAKE = ("make", "READY=", "demo")
-RESUMED = "resuming from the checkpoint at step"
 GRACE = 15  # seconds, of which a step and its checkpoint take 10 at most
 
 
@@ -46,40 +45,36 @@ def test_the_last_lines_after_ctrl_c(
 
 
 @pytest.mark.parametrize(
-    ("command", "numbers", "resumes"),
+    ("command", "number", "resumes"),
     [
-        pytest.param(SNAKEMAKE, [signal.SIGTERM, signal.SIGUSR1], "snakemake --cores 1 all", id="snakemake"),
-        pytest.param(REPRO, [signal.SIGTERM, signal.SIGKILL], "dvc repro", id="dvc", marks=pytest.mark.slow),
+        pytest.param(SNAKEMAKE, signal.SIGTERM, "snakemake --cores 1 all", id="SIGTERM to snakemake"),
+        pytest.param(
+            SNAKEMAKE, signal.SIGUSR1, "snakemake --cores 1 all", id="SIGUSR1 to snakemake", marks=pytest.mark.slow
+        ),
+        pytest.param(REPRO, signal.SIGTERM, "dvc repro", id="SIGTERM to dvc", marks=pytest.mark.slow),
+        pytest.param(REPRO, signal.SIGKILL, "dvc repro", id="SIGKILL to dvc", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_to_the_command_alone_stops_its_training_too(
-    command: tuple[str, ...], numbers: list[signal.Signals], resumes: str, base: Pipeline, tmp_path: Path
+    command: tuple[str, ...], number: signal.Signals, resumes: str, base: Pipeline, tmp_path: Path
 ) -> None:
     """DVC ends at once and passes nothing on; Snakemake, below it, sees that it has ended."""
     pipeline = base.copy(tmp_path / "project")
     rewind(pipeline, "train")
-    log = pipeline.folder / "logs/train/gta5-cityscapes-source-seed0.log"
-
-    def begun() -> bool:
-        """Whether a training runs that has a checkpoint, from which it resumes the second time."""
-        content = log.read_text() if log.exists() else ""
-        return any(pipeline.folder.glob(f"{STORE}/*/checkpoint.pt")) and (number == numbers[0] or RESUMED in content)
-
-    for number in numbers:
-        log.unlink(missing_ok=True)
-        running = start(pipeline, *command)
-        assert wait_for(begun, running)
-        below = psutil.Process(running.pid).children(recursive=True)
-        assert any(each.cmdline()[1:4] == ["-m", "dacs", "train"] for each in below)
-        running.send_signal(number)
-        begin = time.monotonic()
-        assert running.wait(60) == (1 if command == SNAKEMAKE else -number)
-        psutil.wait_procs(below, timeout=GRACE)
-        assert time.monotonic() - begin < GRACE
-        last = (pipeline.folder / "killed.out").read_text().rstrip().splitlines()[-3:]
-        assert last[0].startswith("Stopped. Kept: the results of "), last
-        assert re.fullmatch(r"gta5-cityscapes, source, seed 0: checkpoint of step \d+ of 100", last[1])
-        assert last[2] == f"To resume: {resumes}"
+    running = start(pipeline, *command)
+    assert wait_for(lambda: [*pipeline.folder.glob(f"{STORE}/*/checkpoint.pt")], running)
+    below = psutil.Process(running.pid).children(recursive=True)
+    assert any(each.cmdline()[1:4] == ["-m", "dacs", "train"] for each in below)
+    running.send_signal(number)
+    begin = time.monotonic()
+    assert running.wait(60) == (1 if command == SNAKEMAKE else -number)
+    psutil.wait_procs(below, timeout=GRACE)
+    assert time.monotonic() - begin < GRACE
+    assert [*pipeline.folder.glob(f"{STORE}/*/checkpoint.pt")]
+    last = (pipeline.folder / "killed.out").read_text().rstrip().splitlines()[-3:]
+    assert last[0].startswith("Stopped. Kept: the results of ")
+    assert re.fullmatch(r"gta5-cityscapes, source, seed 0: checkpoint of step \d+ of 100", last[1])
+    assert last[2] == f"To resume: {resumes}"
     outcome = mend(pipeline, results(base), *command)
     assert outcome.survived, outcome.reason
-    assert RESUMED in logs_of(pipeline)
+    assert "resuming from the checkpoint at step" in logs_of(pipeline)
