@@ -240,6 +240,10 @@ def test_processes_that_cannot_share_a_batch_are_refused(ready: Path) -> None:
     assert identity(apart) != identity(other)
     with pytest.raises(BadRequest, match="4 processes were started, but the result depends on their number"):
         check_processes(apart, 4)
+    recorded = tiny.run(ready, batch=4, cuda_graphs=True).settings
+    check_processes(recorded, 1)
+    with pytest.raises(BadRequest, match="^2 processes were started, and loop.cuda_graphs records"):
+        check_processes(recorded, 2)
 
 
 def test_the_command_starts_its_processes_and_resumes_with_another_number(

@@ -46,6 +46,11 @@ def check_processes(settings: RunSettings, started: int) -> None:
             f"{started} processes were started, but the result depends on their number here, and loop.processes is"
             f" {expected}.\nStart that many; or set loop.sync_bn to true and adapt.lambda_scope to image or batch."
         )
+    if started > 1 and settings.loop.graphs:
+        raise BadRequest(
+            f"{started} processes were started, and loop.cuda_graphs records the passes of one alone.\n"
+            f"Set loop.processes to {started}, with which nothing is recorded, or loop.cuda_graphs to false."
+        )
 
 
 def check_compiler(run: Run) -> None:
