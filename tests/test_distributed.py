@@ -242,7 +242,7 @@ def test_processes_that_cannot_share_a_batch_are_refused(ready: Path) -> None:
         check_processes(apart, 4)
     recorded = tiny.run(ready, batch=4, cuda_graphs=True).settings
     check_processes(recorded, 1)
-    with pytest.raises(BadRequest, match="^2 processes were started, and loop.cuda_graphs records"):
+    with pytest.raises(BadRequest, match=r"^2 processes were started, and loop\.cuda_graphs records"):
         check_processes(recorded, 2)
 
 
