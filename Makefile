@@ -10,6 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo photos page: export DACS_COMMAND = make $@
 
 AUDIT_SERVER := https://api.osv.dev
+AUDIT := uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes
 
 .PHONY: demo photos page test test-slow lint audit torture test-slurm test-s3 experiments clean
 
@@ -38,11 +39,11 @@ lint: $(READY) .venv/dev  ## of which ruff's rules S, those of bandit, look for 
 	snakemake --lint
 	codespell
 
-audit: $(READY)  ## known vulnerabilities in the versions of requirements.lock; needs the network
+audit: $(READY)  ## known vulnerabilities in the versions of all lock files; needs the network
 	@python -c "import requests; requests.get('$(AUDIT_SERVER)', timeout=10)" 2> /dev/null \
 	|| { echo "Not audited: $(AUDIT_SERVER), which lists vulnerabilities, cannot be reached."; exit 1; }
-	uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes -r requirements.lock \
-	-r requirements-dev.lock -r requirements-gpu.lock
+	$(AUDIT) -r requirements.lock -r requirements-dev.lock -r requirements-gpu.lock -r requirements-slurm.lock
+	$(AUDIT) -r requirements-s3.lock
 
 test-slow: $(READY) .venv/dev  ## the slow tests but for those of torture: branches, clones, experiments, campaigns
 	pytest -m "slow and not faults"

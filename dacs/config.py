@@ -16,6 +16,7 @@ from dacs.datasets.registry import DATASETS
 from dacs.errors import BadRequest, nearest
 from dacs.faults import fault_of_weights, faults
 from dacs.fields import STREET, Scale, Section
+from dacs.files import check_regular
 from dacs.settings import Adapt, Params, Remap
 
 SCALES = get_args(Scale)
@@ -104,7 +105,9 @@ def _sections_of(recipes: dict[str, Any], name: str, scale: str) -> dict[str, An
 def read_file(path: Path) -> Any:
     """The content of a YAML file. Raises BadRequest where it is none, or where it gives a key twice."""
     try:
+        check_regular(path)  # a pipe would be waited for
         loader = _Loader(path.read_text(encoding="utf-8"))
+        loader.name = str(path)  # in marks
         node = loader.get_single_node()
         if node is None:
             return None
@@ -132,7 +135,7 @@ def read_file(path: Path) -> Any:
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
     """How many values a node holds, those of its aliases included. Raises BadRequest for an alias within itself."""
     if known.get(id(node)) == 0:
-        raise BadRequest(f"params.yaml, line {node.start_mark.line + 1}: holds itself by an alias.")
+        raise BadRequest(f"{_place(node)}: holds itself by an alias.")
     if id(node) not in known:
         known[id(node)] = 0
         inner: list[yaml.Node] = []
@@ -148,27 +151,36 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, of which YAML keeps the last: `1` and `01` are one number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        nodes = [key for key, _ in node.value if not key.tag.endswith(":merge")]
-        keys = [self.construct_object(key, deep=True) for key in nodes]
-        _check_once(keys)
-        for key, written in zip(keys, nodes, strict=True):
+        lines: dict[str, int] = {}
+        for written in (key for key, _ in node.value if not key.tag.endswith(":merge")):
+            key = self.construct_object(written, deep=True)
             if key is None or isinstance(key, bool):
                 raise BadRequest(
-                    f'params.yaml: YAML takes {written.value} for {key}.\nPut it in quotes: "{written.value}".'
+                    f'{_place(written)}: YAML takes {written.value} for {key}.\nPut it in quotes: "{written.value}".'
                 )
+            if str(key) in lines:
+                raise _twice(_place(written), key, f", first in line {lines[str(key)]}")
+            lines[str(key)] = written.start_mark.line + 1
         return super().construct_mapping(node, deep)
+
+
+def _place(node: yaml.Node) -> str:
+    """The file and the line where a node begins."""
+    return f"{node.start_mark.name}, line {node.start_mark.line + 1}"
 
 
 def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     """The pairs as a mapping. Raises BadRequest for a key that stands there twice."""
-    _check_once([key for key, _ in pairs])
-    return dict(pairs)
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _twice("params.yaml", key)
+        found[key] = value
+    return found
 
 
-def _check_once(keys: list[Any]) -> None:
-    for key in keys:
-        if keys.count(key) > 1:
-            raise BadRequest(f"params.yaml: '{key}' is given twice in one section.\nKeep one of them.")
+def _twice(place: str, key: Any, first: str = "") -> BadRequest:
+    return BadRequest(f"{place}: '{key}' is given twice in one section{first}.\nKeep one of them.")
 
 
 def _override(base: Any, over: Any) -> Any:

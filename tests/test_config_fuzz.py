@@ -97,7 +97,9 @@ def test_any_damage_of_the_file_is_valid_or_refused(seed: int, tmp_path: Path) -
         ("2026-01-01: 1\n", "not sections with values"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
         ("a: *b\n", "line 1: not YAML"),
-        ("a: 1\na: 2\n", "'a' is given twice"),
+        ("a: 1\nb: {c: 1}\na: 2\n", "params.yaml, line 3: 'a' is given twice in one section, first in line 1."),
+        ("b:\n  1: x\n  '1': y\n", "params.yaml, line 3: '1' is given twice in one section, first in line 2."),
+        ("a: 1\nno: 2\n", "params.yaml, line 2: YAML takes no for False."),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_line(text: str, said: str, tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_bytes_that_are_no_utf8_and_a_folder_are_refused(tmp_path: Path) -> None
     (tmp_path / "params.yaml").write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(BadRequest, match=r"params\.yaml, line 2: not UTF-8 text \(byte 0xff\)"):
         load(tmp_path / "params.yaml")
-    with pytest.raises(BadRequest, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(BadRequest, match=r"cannot be read \(not a regular file\)"):
         load(tmp_path)
 
 

@@ -177,11 +177,3 @@ def test_what_is_wrong_stands_at_the_end_without_a_traceback(tmp_path: Path) -> 
     printed = pipeline.run(*command, fails=True)
     assert f"there is no folder {tmp_path}/nothing.\nCorrect the pattern, or add files." in printed
     assert "Traceback" not in printed
-
-
-def test_an_id_that_is_given_twice_is_refused_by_snakemake_too(tmp_path: Path) -> None:
-    """Its own reader of YAML keeps the last of two equal keys."""
-    pipeline = create(tmp_path / "project")
-    pipeline.edit("params.yaml", "seed: 0", "seed: 0\n  seed: 1")
-    printed = pipeline.run("snakemake", "-n", fails=True)
-    assert "'seed' is given twice in one section" in printed

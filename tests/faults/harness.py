@@ -150,6 +150,10 @@ MADE: dict[str, tuple[str, ...]] = {  # what a stage makes; it is run again wher
     "evaluate": (f"{RUN}/*/seed0/evaluation",),
     "figures": ("reports/metrics.json", "reports/tables", "reports/figures"),
     "report": ("reports/index.html",),
+    "appearance": (f"{RUN}/appearance.json",),
+    "record": ("reports/stages/[!p]*.json",),  # of stages, not of the page
+    "campaign": ("reports/campaigns",),
+    "download": ("data/raw", "data/manifests"),
 }
 
 

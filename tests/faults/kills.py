@@ -139,11 +139,12 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _job_of(pid: int, stage: str) -> psutil.Process | None:
-    """The process `python -m dacs VERB` of a stage below a process."""
+    """The process of a stage below a process."""
     verb = "adapt" if TRAININGS.get(stage) == "adabn" else stage
+    command = ["-m", "dacs.records"] if stage == "record" else ["-m", "dacs", verb]
     for process in _family(pid):
         try:
-            if process.cmdline()[1:4] == ["-m", "dacs", verb]:
+            if process.cmdline()[1 : 1 + len(command)] == command:
                 return process
         except psutil.Error:
             continue

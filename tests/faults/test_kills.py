@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from own_data import scene, write_frame
 from pipeline import Pipeline, create
 
 from faults.harness import REPRO, SETTINGS, SNAKEMAKE, Fault, Outcome, mend, results
@@ -17,6 +18,7 @@ STAGES = [stage for stage, number in NUMBERS.items() for _ in range(number)]
 RECORDED = ["world", "remap", "train", "adapt", "evaluate", "report"]
 ALL = [Kill(stage, number) for number, stage in enumerate(STAGES)]
 OF_DVC = [Kill(stage, number, REPRO) for number, stage in enumerate(RECORDED, len(ALL))]
+PREPARED = "data/ready/fleet/data_report.json"
 Survive = Callable[[list[Fault]], list[Outcome]]
 
 
@@ -31,6 +33,41 @@ def test_kills_in_every_stage_are_survived(base: Pipeline, survive: Survive) -> 
     outcomes = survive([beginning, *(of_kill(base, kill) for kill in [*OF_DVC, *ALL])])
     assert sum(len(each.kills) for each in outcomes) >= 50
     assert sum(each.resumed for each in outcomes) >= 5
+
+
+@pytest.mark.slow
+def test_kills_in_stages_with_inputs_of_their_own_are_survived(
+    base: Pipeline, survive: Survive, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Stages that the base has not, or whose jobs are no command of `dacs`: one kill of each."""
+    folder = tmp_path_factory.mktemp("others")
+    compared, downloaded = with_campaign(base, folder / "campaign"), with_download(folder)
+    faults = [of_kill(base, Kill("appearance", 60)), of_kill(base, Kill("record", 61))]
+    faults.append(of_kill(compared, Kill("campaign", 62, (*SNAKEMAKE[:-1], "campaigns"))))
+    faults.append(of_kill(downloaded, Kill("download", 63, (*SNAKEMAKE[:-1], PREPARED))))
+    outcomes = survive(faults)
+    assert sum(len(each.kills) for each in outcomes) >= 3  # a job of a second may have ended before
+
+
+def with_campaign(base: Pipeline, folder: Path) -> Pipeline:
+    """A copy with the table of a campaign of the runs that are there."""
+    pipeline = base.copy(folder)
+    task = {"tasks": ["gta5-cityscapes"], "seeds": [0], "base": "dacs", "methods": ["source"]}
+    pipeline.set(campaigns={"pair": task})
+    pipeline.run(*SNAKEMAKE[:-1], "campaigns")
+    return pipeline
+
+
+def with_download(folder: Path) -> Pipeline:
+    """A pipeline of which frames of a person's own are prepared, and nothing else is made."""
+    for number in range(40):
+        image = folder / f"raw/{number}.png"
+        write_frame(image, image.with_name(f"{number}_id.png"), scene([0, 1], number, (80, 96)))
+    files = {"images": f"{folder}/raw/*.png", "labels": f"{folder}/raw/*_id.png"}
+    fleet = {"train": files, "classes": {"0": "road", "1": "car"}, "size": [64, 64]}
+    pipeline = create(folder / "project", runs__tasks=["gta5-fleet"], domains={"fleet": fleet})
+    pipeline.run(*SNAKEMAKE[:-1], PREPARED)
+    return pipeline
 
 
 def killed_again_and_again(base: Pipeline, folder: Path) -> Outcome:
