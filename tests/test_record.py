@@ -139,7 +139,7 @@ def test_values_of_another_branch_are_found_in_the_cache(pipeline: Pipeline) -> 
 
 
 def test_ctrl_c_in_dvc_at_a_checkpoint_is_resumed_from_there_and_recorded(pipeline: Pipeline, tmp_path: Path) -> None:
-    pipeline.set(scales__smoke__adapt={"steps": 150})
+    pipeline.set(scales__smoke__train={"steps": 150}, scales__smoke__adapt={"steps": 4})
     straight = pipeline.copy(tmp_path / "straight")
     finished = pipeline.trained()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a command ignores it as its parent does
@@ -151,7 +151,7 @@ def test_ctrl_c_in_dvc_at_a_checkpoint_is_resumed_from_there_and_recorded(pipeli
     assert running.wait(60) != 0
     assert re.search(r"checkpoint of step [1-9]\d* of 150", (pipeline.folder / "killed.out").read_text())
     pipeline.run(*REPRO)
-    log = (pipeline.folder / "logs/adapt/gta5-cityscapes-dacs-seed0.log").read_text()
+    log = (pipeline.folder / "logs/train/gta5-cityscapes-source-seed0.log").read_text()
     assert re.search(r"resuming from the checkpoint at step [1-9]", log), log
     assert "up to date" in pipeline.run("dvc", "status")
     straight.run(*REPRO)

@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,23 +46,22 @@ def fill_and_mend(base: Pipeline, stage: str, folder: Path) -> Outcome:
         return mend(pipeline, results(base), *SNAKEMAKE)
 
 
-def can_mount(folder: Path) -> bool:
-    """Whether this process may mount a file system."""
+def of_full_disk(base: Pipeline, stages: Iterable[str], folder: Path) -> list[Fault]:
+    """A full disk in each of these stages; skips the test where none can be mounted."""
     try:
-        with disk(folder):
-            return True
+        with disk(folder / "trial"):
+            pass
     except (OSError, subprocess.SubprocessError):
-        return False
+        pytest.skip("no file system can be mounted here; it needs root")
+
+    def of_stage(stage: str) -> Fault:
+        case = f"{FREE[stage]} KB in {stage}"
+        return Fault("full disk", case, lambda project: fill_and_mend(base, stage, project))
+
+    return [of_stage(stage) for stage in stages]
 
 
 def test_a_full_disk_is_named_and_survived(
     base: Pipeline, survive: Callable[[list[Fault]], list[Outcome]], tmp_path: Path
 ) -> None:
-    if not can_mount(tmp_path / "trial"):
-        pytest.skip("no file system can be mounted here; it needs root")
-
-    def of_stage(stage: str) -> Fault:
-        case = f"{FREE[stage]} KB in {stage}"
-        return Fault("full disk", case, lambda folder: fill_and_mend(base, stage, folder))
-
-    survive([of_stage(stage) for stage in FREE])
+    survive(of_full_disk(base, FREE, tmp_path))

@@ -15,6 +15,7 @@ from pipeline import Pipeline
 
 from faults.harness import RUN, SNAKEMAKE, STORE, Fault, Outcome, entry_of, mend, results, rewind
 from faults.kills import start, wait_for
+from faults.test_full_disk import of_full_disk
 
 pytestmark = pytest.mark.faults
 Damage = Callable[[Pipeline], None]
@@ -148,6 +149,11 @@ def change_without_records(base: Pipeline, folder: Path) -> Outcome:
 
 def test_edited_results_are_made_again(base: Pipeline, survive: Survive) -> None:
     survive([of_damage(base, name) for name in DAMAGES if group_of(name) == EDITED])
+
+
+def test_a_full_disk_is_survived(base: Pipeline, survive: Survive, tmp_path: Path) -> None:
+    """One of those in test_full_disk.py, here since the pipeline is."""
+    survive(of_full_disk(base, ["figures"], tmp_path))
 
 
 @pytest.mark.slow

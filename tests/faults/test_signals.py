@@ -17,11 +17,16 @@ from faults.kills import wait_for
 
 pytestmark = pytest.mark.faults
 GRACE = 10  # seconds
+NUMBERS = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
 @pytest.mark.parametrize(
-    "began", [pytest.param(False, id="while it begins"), pytest.param(True, id="in a step", marks=pytest.mark.slow)]
+    ("number", "began"),
+    [
+        *((number, False) for number in NUMBERS),
+        (signal.SIGTERM, True),
+        *(pytest.param(number, True, marks=pytest.mark.slow) for number in NUMBERS if number != signal.SIGTERM),
+    ],
 )
 def test_a_training_stops_with_its_exit_code(
     number: signal.Signals, began: bool, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
