@@ -61,9 +61,9 @@ def with_campaign(base: Pipeline, folder: Path) -> Pipeline:
 def with_download(folder: Path) -> Pipeline:
     """A pipeline of which frames of a person's own are prepared, and nothing else is made."""
     for number in range(40):
-        image = folder / f"raw/{number}.png"
-        write_frame(image, image.with_name(f"{number}_id.png"), scene([0, 1], number, (80, 96)))
-    files = {"images": f"{folder}/raw/*.png", "labels": f"{folder}/raw/*_id.png"}
+        image, label = (folder / kind / f"{number}.png" for kind in ("images", "labels"))
+        write_frame(image, label, scene([0, 1], number, (80, 96)))
+    files = {kind: f"{folder}/{kind}/*.png" for kind in ("images", "labels")}
     fleet = {"train": files, "classes": {"0": "road", "1": "car"}, "size": [64, 64]}
     pipeline = create(folder / "project", runs__tasks=["gta5-fleet"], domains={"fleet": fleet})
     pipeline.run(*SNAKEMAKE[:-1], PREPARED)
