@@ -18,7 +18,7 @@ STAGES = [stage for stage, number in NUMBERS.items() for _ in range(number)]
 RECORDED = ["world", "remap", "train", "adapt", "evaluate", "report"]
 ALL = [Kill(stage, number) for number, stage in enumerate(STAGES)]
 OF_DVC = [Kill(stage, number, REPRO) for number, stage in enumerate(RECORDED, len(ALL))]
-PREPARED = "data/ready/fleet/data_report.json"
+PREPARED = "data/manifests/fleet.json", "data/ready/fleet/data_report.json"
 Survive = Callable[[list[Fault]], list[Outcome]]
 
 
@@ -44,7 +44,7 @@ def test_kills_in_stages_with_inputs_of_their_own_are_survived(
     compared, downloaded = with_campaign(base, folder / "campaign"), with_download(folder)
     faults = [of_kill(base, Kill("appearance", 60)), of_kill(base, Kill("record", 61))]
     faults.append(of_kill(compared, Kill("campaign", 62, (*SNAKEMAKE[:-1], "campaigns"))))
-    faults.append(of_kill(downloaded, Kill("download", 63, (*SNAKEMAKE[:-1], PREPARED))))
+    faults.append(of_kill(downloaded, Kill("download", 63, (*SNAKEMAKE[:-1], *PREPARED))))
     outcomes = survive(faults)
     assert sum(len(each.kills) for each in outcomes) >= 3  # a job of a second may have ended before
 
@@ -66,7 +66,7 @@ def with_download(folder: Path) -> Pipeline:
     files = {kind: f"{folder}/{kind}/*.png" for kind in ("images", "labels")}
     fleet = {"train": files, "classes": {"0": "road", "1": "car"}, "size": [64, 64]}
     pipeline = create(folder / "project", runs__tasks=["gta5-fleet"], domains={"fleet": fleet})
-    pipeline.run(*SNAKEMAKE[:-1], PREPARED)
+    pipeline.run(*SNAKEMAKE[:-1], *PREPARED)
     return pipeline
 
 
