@@ -42,11 +42,13 @@ def _without_shards(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def recorded(output: Path) -> str | None:
-    """The record of an output as text; None where there is none."""
+    """The record of an output as text; None where there is none, or one that is cut, as on a full disk."""
     try:
-        return (FOLDER / urlsafe_b64encode(str(output).encode()).decode()).read_text()
-    except (OSError, UnicodeDecodeError):
+        text = (FOLDER / urlsafe_b64encode(str(output).encode()).decode()).read_text()
+        json.loads(text)
+    except (OSError, ValueError):
         return None
+    return text
 
 
 def of_other_files() -> Iterator[Path]:
