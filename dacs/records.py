@@ -42,13 +42,15 @@ def _without_shards(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def recorded(output: Path) -> str | None:
-    """The record of an output as text; None where there is none."""
+    """The record of an output as text; None where there is none, or one that is cut, as on a full disk."""
     path = FOLDER / urlsafe_b64encode(str(output).encode()).decode()
     try:
         check_regular(path)
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
+        text = path.read_text()
+        json.loads(text)
+    except (OSError, ValueError):
         return None
+    return text
 
 
 def of_other_files() -> Iterator[Path]:

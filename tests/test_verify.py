@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import tiny
 from pipeline import ROOT
 
+from dacs import records
 from dacs.cli import main
 from dacs.errors import RunFailed
 from dacs.layout import RunDir
@@ -164,3 +166,16 @@ def test_no_run_is_trained_on_a_changed_frame() -> None:
     with pytest.raises(RunFailed, match=r"gta5/train: a frame was changed since it was prepared\.\nRun 'dacs verify"):
         make_run(RunDir(Path("out")), tiny.run(READY, steps=2))
     assert not list(STORE.glob("*/settings.json"))
+
+
+def test_a_record_of_snakemake_that_is_cut_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves such records, since Snakemake writes them in place."""
+    monkeypatch.chdir(tmp_path)
+    output = Path("reports/index.html")
+    path = records.FOLDER / urlsafe_b64encode(str(output).encode()).decode()
+    path.parent.mkdir(parents=True)
+    path.write_text('{"input": ["a"]}')
+    assert records.recorded(output) is not None
+    path.write_text('{"input": ["a')
+    assert records.recorded(output) is None
+    assert not records.of_other_inputs(output)

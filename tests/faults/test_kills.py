@@ -18,7 +18,7 @@ STAGES = [stage for stage, number in NUMBERS.items() for _ in range(number)]
 RECORDED = ["world", "remap", "train", "adapt", "evaluate", "report"]
 ALL = [Kill(stage, number) for number, stage in enumerate(STAGES)]
 OF_DVC = [Kill(stage, number, REPRO) for number, stage in enumerate(RECORDED, len(ALL))]
-PREPARED = "data/ready/fleet/data_report.json"
+PREPARED = "data/manifests/fleet.json", "data/ready/fleet/data_report.json"
 Survive = Callable[[list[Fault]], list[Outcome]]
 
 
@@ -44,7 +44,7 @@ def test_kills_in_stages_with_inputs_of_their_own_are_survived(
     compared, downloaded = with_campaign(base, folder / "campaign"), with_download(folder)
     faults = [of_kill(base, Kill("appearance", 60)), of_kill(base, Kill("record", 61))]
     faults.append(of_kill(compared, Kill("campaign", 62, (*SNAKEMAKE[:-1], "campaigns"))))
-    faults.append(of_kill(downloaded, Kill("download", 63, (*SNAKEMAKE[:-1], PREPARED))))
+    faults.append(of_kill(downloaded, Kill("download", 63, (*SNAKEMAKE[:-1], *PREPARED))))
     outcomes = survive(faults)
     assert sum(len(each.kills) for each in outcomes) >= 3  # a job of a second may have ended before
 
@@ -61,12 +61,12 @@ def with_campaign(base: Pipeline, folder: Path) -> Pipeline:
 def with_download(folder: Path) -> Pipeline:
     """A pipeline of which frames of a person's own are prepared, and nothing else is made."""
     for number in range(40):
-        image = folder / f"raw/{number}.png"
-        write_frame(image, image.with_name(f"{number}_id.png"), scene([0, 1], number, (80, 96)))
-    files = {"images": f"{folder}/raw/*.png", "labels": f"{folder}/raw/*_id.png"}
+        image, label = (folder / kind / f"{number}.png" for kind in ("images", "labels"))
+        write_frame(image, label, scene([0, 1], number, (80, 96)))
+    files = {kind: f"{folder}/{kind}/*.png" for kind in ("images", "labels")}
     fleet = {"train": files, "classes": {"0": "road", "1": "car"}, "size": [64, 64]}
     pipeline = create(folder / "project", runs__tasks=["gta5-fleet"], domains={"fleet": fleet})
-    pipeline.run(*SNAKEMAKE[:-1], PREPARED)
+    pipeline.run(*SNAKEMAKE[:-1], *PREPARED)
     return pipeline
 
 
