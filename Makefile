@@ -5,6 +5,7 @@ NUMBERS ?= gta5-\w+\.dacs\.miou
 # NVIDIA, and .venv/dev, those of the tests. `make .venv/gpu` installs them elsewhere, as on the login node of a cluster.
 READY := .venv/ready $(if $(shell command -v nvidia-smi 2> /dev/null),.venv/gpu)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE # or each process would compile all modules anew
 
 # What is printed after an interruption, as the command that resumes.
 demo photos page: export DACS_COMMAND = make $@

@@ -1,7 +1,8 @@
 """Raw frames, then what networks see of them.
 
 Rules meet at small files: Snakemake compares the content of those, and only the modification times of big ones.
-stats.json holds a digest over all frames of its split.
+stats.json holds a digest over all frames of its split. Jobs have the priority of more than two trainings, which would
+otherwise take the two threads that one of them needs.
 """
 
 
@@ -15,7 +16,7 @@ rule world:
         "logs/benchmarks/world/{domain}.tsv"
     wildcard_constraints:
         domain=one_of(RENDERED),
-    priority: 3
+    priority: 5
     threads: 2
     resources:
         mem_mb=1500,
@@ -42,7 +43,7 @@ rule download:
         "logs/benchmarks/download/{domain}.tsv"
     wildcard_constraints:
         domain=one_of(PROVIDED),
-    priority: 3
+    priority: 5
     threads: 1
     resources:
         mem_mb=1500,
@@ -70,7 +71,7 @@ rule remap_shard:
     wildcard_constraints:
         shard=r"\d+",
         shards=r"\d+",
-    priority: 3
+    priority: 5
     threads: 2
     resources:
         mem_mb=1500,
@@ -97,7 +98,7 @@ rule remap:
         "logs/benchmarks/remap/{domain}.tsv"
     wildcard_constraints:
         domain=prepared_as("train"),
-    priority: 3
+    priority: 5
     threads: 2
     resources:
         mem_mb=1500,
