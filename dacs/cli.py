@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -206,6 +205,7 @@ def appearance(settings: Path, source: Path, target: Path, out: Path) -> None:
 
 def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -> None:
     """Draw the figures and write the tables and the metrics."""
+    from dacs.reporting.data import list_runs
     from dacs.reporting.figures import make
     from dacs.stale import made_with
 
@@ -214,8 +214,7 @@ def figures(settings: Path, ready: Path, out: Path, runs: Path = Path("runs")) -
     make(job, runs, ready, out)
     files = (path for folder in ("tables", "figures") for path in (out / folder).rglob("*") if path.is_file())
     made = (path for path in files if not path.name.endswith(RECORD))
-    measured = product(job.runs.tasks, job.runs.methods, job.runs.seeds)
-    inputs = [RunDir.of(runs, *each).evaluation.path / RECORD for each in measured]
+    inputs = [run.folder.evaluation.path / RECORD for run in list_runs(runs, job.runs, job.unlabelled)]
     write_record(out / FIGURES_RECORD, [out / "metrics.json", *made], recorded, inputs)
 
 

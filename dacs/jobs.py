@@ -178,6 +178,13 @@ def requests(params: Params) -> Iterator[RunRequest]:
             yield from (RunRequest(params, task, method, seed) for seed in params.runs.seeds)
 
 
+def with_starts(params: Params) -> list[RunRequest]:
+    """Every run that params.yaml asks for, after those that they start from."""
+    asked = list(requests(params))
+    starts = [each.init for each in asked if each.init]
+    return list({(each.task, each.method, each.seed): each for each in (*starts, *asked)}.values())
+
+
 def of_campaign(params: Params, name: str) -> Params:
     """The parameters with the runs of a campaign in place of those of `runs`. Raises BadRequest for an unknown name."""
     if name not in params.campaigns:

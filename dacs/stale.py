@@ -14,7 +14,7 @@ from dacs.datasets.registry import MODULES
 from dacs.errors import DacsError, RunFailed
 from dacs.fields import Section
 from dacs.files import read_json
-from dacs.jobs import RunRequest, domains_of, job_digest, job_of, origin, requests
+from dacs.jobs import RunRequest, domains_of, job_digest, job_of, origin, requests, with_starts
 from dacs.layout import PreparedDomain, RunDir
 from dacs.methods import method as method_row
 from dacs.networks import NETWORKS
@@ -70,7 +70,7 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
         # Metrics are in Git, the folder of their record is not: without it Snakemake makes both.
         if asked.output.exists() and asked.record.parent.exists() and (reason := _difference(asked)):
             yield Damage(asked.output, reason, asked.record)
-    for request in _runs(params):
+    for request in with_starts(params):
         out = RunDir.of(runs, request.task, request.method, request.seed)
         code = code_of(method_row(request.method), params.model)
         noticed = _metadata_differs(out.spec, {"settings": job_digest(request.settings), "code": code})
@@ -81,7 +81,7 @@ def stale(params: Params, runs: Path, reports: Path, ready: Path, manifests: Pat
 def compared(params: Params, runs: Path, reports: Path, ready: Path, manifests: Path) -> set[Path]:
     """The outputs that `stale` compares with what is asked for, where they are there."""
     of_jobs = (asked for asked in _asked(params, runs, reports, ready, manifests) if asked.record.parent.exists())
-    specs = (RunDir.of(runs, one.task, one.method, one.seed).spec for one in _runs(params))
+    specs = (RunDir.of(runs, one.task, one.method, one.seed).spec for one in with_starts(params))
     return {*(asked.output for asked in of_jobs), *specs}
 
 
@@ -144,13 +144,6 @@ def _prepared(params: Params, domain: str, ready: Path) -> Asked:
     report = PreparedDomain(ready / domain).data_report
     prepared = made_with("remap", job_of(params, "remap", domain=domain), domain=domain)
     return Asked(report, report.with_name(RECORD), prepared)
-
-
-def _runs(params: Params) -> Iterator[RunRequest]:
-    """Every run that is asked for, and those that they start from."""
-    asked = list(requests(params))
-    starts = [request.init for request in asked if request.init]
-    yield from {(one.task, one.method, one.seed): one for one in [*asked, *starts]}.values()
 
 
 def _made_as(request: RunRequest, out: RunDir, runs: Path, ready: Path) -> bool:

@@ -138,3 +138,13 @@ def _with_identity(pipeline: Pipeline) -> Pipeline:
     pipeline.run("git", "config", "user.name", "A person")
     pipeline.run("git", "config", "user.email", "person@example.org")
     return pipeline
+
+
+def create_recorded(folder: Path) -> Pipeline:
+    """One task and two methods, recorded by DVC, committed, and pushed to a remote in the folder."""
+    pipeline = create(folder / "project", runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
+    assert pipeline.jobs(*REPRO) == EVERY
+    pipeline.run("dvc", "remote", "add", "--default", "store", str(folder / "store"))
+    pipeline.commit("Record")
+    pipeline.run("dvc", "push", "--quiet")
+    return pipeline

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faults.kills import start, wait_for
-from pipeline import ADAPTATION, EVERY, REPRO, SNAKEMAKE, Pipeline, create
+from pipeline import ADAPTATION, EVERY, REPRO, SNAKEMAKE, Pipeline, create_recorded
 
 pytestmark = pytest.mark.slow
 NOTHING: Counter[str] = Counter()
@@ -28,13 +28,7 @@ def results(pipeline: Pipeline) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """One task and two methods, recorded by DVC and pushed."""
-    folder = tmp_path_factory.mktemp("recorded")
-    pipeline = create(folder / "project", runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
-    assert pipeline.jobs(*REPRO) == EVERY
-    pipeline.run("dvc", "remote", "add", "--default", "store", str(folder / "store"))
-    pipeline.commit("Record")
-    pipeline.run("dvc", "push", "--quiet")
-    return pipeline
+    return create_recorded(tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.fixture

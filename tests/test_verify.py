@@ -15,7 +15,9 @@ from pipeline import ROOT
 from dacs import records
 from dacs.cli import main
 from dacs.errors import RunFailed
+from dacs.jobs import job_file
 from dacs.layout import RunDir
+from dacs.settings import Figures, FiguresJob, Runs
 from dacs.training.run import Run
 from dacs.training.run_cache import STORE, make_run, spec_of
 from dacs.verify import ASIDE, Damage, damages, damages_of, set_aside, write_record
@@ -128,6 +130,20 @@ def test_an_edited_table_and_a_lost_figure_are_named() -> None:
         "reports/metrics.json: missing",
         "reports/tables/summary.csv: changed since it was made",
     ]
+
+
+def test_figures_are_made_from_the_evaluations_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target without labels has no oracle."""
+    runs = Runs(tasks=["gta5-cityscapes"], methods=["source", "oracle"], seeds=[0])
+    job = FiguresJob(runs=runs, unlabelled=["gta5-cityscapes"], figures=Figures(frames=1))
+    monkeypatch.setattr("dacs.reporting.figures.make", lambda *given: None)
+    made_from = RunDir.of(RUNS, "gta5-cityscapes", "source", 0).evaluation.path / "record.json"
+    for path in (made_from, REPORTS / "metrics.json"):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    assert main(["figures", "--settings", job_file(job), "--ready", str(READY), "--out", str(REPORTS)]) == 0
+    record = json.loads((REPORTS / "figures/record.json").read_text())
+    assert [*record["inputs"]] == [f"../../{made_from}"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"sha256": 1}', "no JSON", '{"sha256": {"a": 1}}'])

@@ -17,7 +17,18 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from pipeline import ADAPTATION, EVERY, FINISHED, REPRO, SNAKEMAKE, TOOLS, Pipeline, create, environment
+from pipeline import (
+    ADAPTATION,
+    EVERY,
+    FINISHED,
+    REPRO,
+    SNAKEMAKE,
+    TOOLS,
+    Pipeline,
+    create,
+    create_recorded,
+    environment,
+)
 
 NOTHING: Counter[str] = Counter()
 
@@ -227,13 +238,7 @@ def test_no_more_trainings_run_at_a_time_than_memory_and_the_gpu_hold(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """One task and two methods, run and committed, with a DVC remote. Tests copy it."""
-    folder = tmp_path_factory.mktemp("small")
-    pipeline = create(folder / "project", runs__tasks=["gta5-cityscapes"], runs__methods=["source", "dacs"])
-    assert pipeline.jobs(*REPRO) == EVERY
-    pipeline.run("dvc", "remote", "add", "--default", "store", str(folder / "store"))
-    pipeline.commit("Record")
-    pipeline.run("dvc", "push", "--quiet")
-    return pipeline
+    return create_recorded(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dacs.datasets.base import DataSet
 from dacs.jobs import WORLD as RENDERED
-from dacs.jobs import RunRequest, dataset_of, domains_of, labelled_domain, origin, requests
+from dacs.jobs import RunRequest, dataset_of, domains_of, labelled_domain, origin, requests, with_starts
 from dacs.methods import FEATURE_LOSS, STATISTICS, method
 from dacs.prepare.shards import Shard
 from dacs.settings import Params
@@ -106,17 +106,10 @@ def jobs_of(params: Params, device: Device, counted: Mapping[str, Counted]) -> I
     """Every job of `all` or of a campaign, but those that draw and write the report."""
     for domain in domains_of(params):
         yield from _data_jobs(params, domain)
-    for request in distinct(runs_of(params)):
+    for request in distinct(with_starts(params)):
         yield _run_job(request, device, counted)
     for request in requests(params):
         yield _evaluation(request, device, counted)
-
-
-def runs_of(params: Params) -> list[RunRequest]:
-    """Every run that is asked for, after those that they start from."""
-    asked = list(requests(params))
-    starts = [each.init for each in asked if each.init]
-    return list({(each.task, each.method, each.seed): each for each in (*starts, *asked)}.values())
 
 
 def distinct(listed: Iterable[RunRequest]) -> list[RunRequest]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from dacs.datasets.registry import DATASETS
-from dacs.jobs import RunRequest, dataset_of, domains_of, origin
+from dacs.jobs import RunRequest, dataset_of, domains_of, origin, with_starts
 from dacs.methods import method
 from dacs.settings import Params
 from dacs.training.estimate import (
@@ -24,7 +24,6 @@ from dacs.training.estimate import (
     prepared_pixels,
     raw_frames,
     raw_pixels,
-    runs_of,
 )
 from dacs.training.found import READY, folder_of, same_prepared, same_raw, same_run, value_of
 from dacs.training.run_cache import STORE
@@ -132,7 +131,7 @@ def sizes(params: Params, counted: Mapping[str, Counted]) -> list[Size]:
         if origin(params, domain) == "download"
     ]
     weight = max((float(each.weights) for each in counted.values()), default=WEIGHTS.get(params.model.network))
-    listed = runs_of(params)
+    listed = with_starts(params)
     runs = [Part(_states(each) * (weight or 0), folder_of(each).path, same_run(each)) for each in listed]
     kept = [
         Part(_states(each) * (weight or 0), STORE / str(value_of(folder_of(each).spec, "key")), same_run(each))

@@ -16,7 +16,7 @@ from dacs import records
 from dacs.config import read_file
 from dacs.datasets.decode import listing
 from dacs.files import break_links
-from dacs.jobs import notes
+from dacs.jobs import notes, with_starts
 from dacs.layout import PreparedSplit
 from dacs.stale import compared, stale
 from dacs.training.run_cache import adopt, drop
@@ -117,7 +117,7 @@ def damages_of_frames(runs, prepared, gone):
     And for the stage of DVC that has them as its output, which DVC starts only where they or what they need changed.
     """
     asked = []
-    for request in (run for each in requests(PARAMS) for run in (each, each.init) if run):
+    for request in with_starts(PARAMS):
         run = RunDir.of(runs, request.task, request.method, request.seed)
         asked += [run.spec, *[run.evaluation.metrics] * (request.method in METHODS)]
     of_stage = "data_stage" in sys.argv
@@ -193,7 +193,7 @@ def drop_runs():
     tables = {name: Path(f"reports/campaigns/{name}.csv") for name in PARAMS.campaigns}
     asked = any("campaigns" in argument for argument in sys.argv[1:])
     read += [of_campaign(PARAMS, name) for name, table in tables.items() if asked or table.exists()]
-    wanted = [each for params in read for request in requests(params) for each in (request, request.init) if each]
+    wanted = [each for params in read for each in with_starts(params)]
     asked_for = {RunDir.of(Path("runs"), run.task, run.method, run.seed).path for run in wanted}
     dropped = drop(Path("runs"), asked_for)
     for path in dropped:

@@ -27,11 +27,11 @@ def workers_of(job):
 
 def end_jobs():
     """Send SIGTERM once to each job, also to one that is just about to start, for as long as this process lives."""
-    told = set()
+    signalled = set()
     while True:
         for job in jobs_below(psutil.Process()):
-            if job not in told:
-                told.add(job)
+            if job not in signalled:
+                signalled.add(job)
                 for process in (job, *workers_of(job)):
                     with suppress(psutil.Error):
                         process.terminate()
