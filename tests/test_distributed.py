@@ -33,6 +33,7 @@ from dacs.provenance import ROOT
 from dacs.training import checkpoint, loop
 from dacs.training.checkpoint import State
 from dacs.training.cost import add_reference
+from dacs.training.launch import Nodes, launch
 from dacs.training.run import Run, check_processes
 
 CONTEXT = get_context("spawn" if torch.cuda.is_available() else "fork")  # a fork has torch imported already
@@ -246,27 +247,87 @@ def test_processes_that_cannot_share_a_batch_are_refused(ready: Path) -> None:
         check_processes(recorded, 2)
 
 
+def adaptation(run: Run) -> list[str]:
+    """The command of an adaptation, without the program, by its files."""
+    given = {
+        "method": "dacs",
+        "seed": "0",
+        "out": "run",
+        "source": str(run.source.path),
+        "target": str(run.target.path),
+    }
+    return ["adapt", *(text for name, value in given.items() for text in (f"--{name}", value)), "--settings"]
+
+
+def started(command: list[str], **more: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dacs", *command], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGTERM,), (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)],
+    ids=["SIGTERM", "four"],
+)
 def test_the_command_starts_its_processes_and_resumes_with_another_number(
-    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    signals: tuple[signal.Signals, ...],
+    ready: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A cluster signals a job more than once; further signals keep no process from its checkpoint."""
     monkeypatch.chdir(tmp_path)
     files = {}
     for number in (2, 1):
-        run = tiny.run(ready, "dacs", steps=80, processes=number, checkpoint_every=5)
+        run = tiny.run(ready, "dacs", steps=80, processes=number, checkpoint_every=1000)
         files[number] = Path(f"{number}.json")
         files[number].write_bytes(Path(job_file(run.settings)).read_bytes())
-    arguments = ["adapt", "--method", "dacs", "--seed", "0", "--out", "run", "--source", str(run.source.path)]
-    arguments += ["--target", str(run.target.path), "--settings"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dacs", *arguments, "2.json"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not [*Path(".cache/runs").glob("*/checkpoint.pt")]:
+    process = started([*adaptation(run), "2.json"])
+    while process.poll() is None and not [*Path(".cache/runs").glob("*/log.csv")]:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    for number in signals:
+        process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     assert said.count("stopped at step") == 1
     assert "Traceback" not in said
-    assert main([*arguments, "1.json"]) == 0
+    assert "death signal" not in said  # of torch
+    assert main([*adaptation(run), "1.json"]) == 0
     assert "resuming from the checkpoint at step" in capsys.readouterr().err
     assert RunDir(Path("run")).weights.exists()
+
+
+def test_the_nodes_of_a_step_of_slurm_share_the_processes(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command is started once on each of two nodes, both of which are this machine; one reports."""
+    monkeypatch.chdir(tmp_path)
+    run = tiny.run(ready, "dacs", processes=2)
+    step = {"JOB_ID": str(os.getpid()), "STEP_ID": "0", "LAUNCH_NODE_IPADDR": "127.0.0.1"}
+    step |= {"STEP_NUM_NODES": "2", "STEP_NUM_TASKS": "2"}
+    said = {}
+    for kind, nodes in (("nodes", ("0", "1")), ("one", (None,))):
+        Path(kind).mkdir()
+        monkeypatch.chdir(tmp_path / kind)
+        command = [*adaptation(run), str(Path(job_file(run.settings)).resolve())]
+        there = [{f"SLURM_{name}": value for name, value in {**step, "NODEID": node}.items()} for node in nodes if node]
+        agents = [started(command, **variables) for variables in there or [{}]]
+        said[kind] = "".join(agent.communicate(timeout=120)[1] for agent in agents)
+        assert [agent.returncode for agent in agents] == [0] * len(agents), said[kind]
+        monkeypatch.chdir(tmp_path)
+    assert said["nodes"].count("step 6/6") == said["one"].count("step 6/6") == 1
+    assert tiny.contents(tmp_path / "nodes/run") == tiny.contents(tmp_path / "one/run")
+
+
+def test_nodes_that_do_not_share_the_processes_equally_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = {"JOB_ID": "7", "STEP_ID": "1", "STEP_NUM_NODES": "2", "STEP_NUM_TASKS": "2", "NODEID": "1"}
+    for name, value in {**step, "LAUNCH_NODE_IPADDR": "10.0.0.3"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert Nodes.of_slurm() == Nodes(2, 1, "10.0.0.3:20449", "7.1")
+    with pytest.raises(BadRequest, match=r"^loop\.processes is 3, which 2 nodes of Slurm do not share equally"):
+        launch(3, [])
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # it runs several times on a node: not one for each
+    assert Nodes.of_slurm() == Nodes()

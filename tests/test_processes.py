@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import yaml
 from pipeline import Pipeline, create
 from test_distributed import ADAPT, CONTEXT, SMALL, train
 
@@ -59,6 +60,30 @@ def test_a_profile_for_fewer_processes_is_refused(pipeline: Pipeline) -> None:
         ("2", "40000", "Adapting"),
         ("2", "40000", "Training"),
     ]
+
+
+def test_a_profile_for_several_nodes_says_all_that_they_need(pipeline: Pipeline) -> None:
+    """A job on each of two nodes asks for the threads of its own process."""
+    command = ("snakemake", "-n", "--printshellcmds", "--workflow-profile", "profiles/slurm", "adapt_stage")
+    path = pipeline.folder / "profiles/slurm/profile.yaml"
+    profile = yaml.safe_load(path.read_text().replace("executor: slurm", "executor: local"))  # without its plugin
+    del profile["slurm-requeue"]
+    for given, refused in (
+        ({"nodes": 2}, "A training has 2 nodes in set-resources of the profile, but train is not given all that"),
+        ({"nodes": 2, "tasks": 2, "tasks_per_gpu": 0}, "give .* nodes: 2, tasks: 2, tasks_per_gpu: 0, mpi: srun"),
+        ({"nodes": 3, "tasks": 3, "tasks_per_gpu": 0, "mpi": "srun"}, "is 2, which 3 nodes do not share equally"),
+    ):
+        for rule in ("train", "train_start", "adapt", "adapt_unmixed"):
+            profile["set-resources"][rule] |= {"gpu": 2, **given}
+        path.write_text(yaml.safe_dump(profile))
+        assert re.search(refused, pipeline.run(*command, fails=True))
+    for rule in ("train", "train_start", "adapt", "adapt_unmixed"):
+        profile["set-resources"][rule] |= {"nodes": 2, "tasks": 2}
+    path.write_text(yaml.safe_dump(profile))
+    planned = pipeline.run(*command)
+    started = "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 --cpu-bind=none python -m dacs"
+    assert f"{started} train" in planned
+    assert f"{started} adapt" in planned
 
 
 def test_a_profile_for_gpus_is_not_refused_where_none_is_used(pipeline: Pipeline) -> None:

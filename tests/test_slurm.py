@@ -1,4 +1,6 @@
-"""The pipeline on a cluster: a real Slurm of one node, started here with separate keys, ports and folders.
+"""The pipeline on a cluster: a real Slurm, started here with separate keys, ports and folders.
+
+Its two nodes are both this machine; all jobs but those of partition `two` are on the first.
 
 Run by `make test-slurm`. It needs Slurm and MUNGE installed (Debian: slurm-wlm, munge), and root, as slurmd does.
 """
@@ -10,27 +12,29 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pipeline import EVERY, SNAKEMAKE, TOOLS, Pipeline, create, environment
 
 pytestmark = pytest.mark.slurm
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+NODES = ("first", "second")
 CONFIGURATION = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -42,9 +46,12 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000 Gres=gpu:2 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
+NodeName=DEFAULT CPUs={cores} RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+NodeName=first NodeHostName={host} NodeAddr=127.0.0.1 Port={ports[1]}
+NodeName=second NodeHostName={host} NodeAddr=127.0.0.1 Port={ports[2]}
+PartitionName=all Nodes=first Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
+PartitionName=two Nodes=first,second MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
+PartitionName=urgent Nodes=first MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
 """
 # This Slurm keeps no accounts, so it is asked what runs now; it is near, so it is asked often.
 SUBMIT = (
@@ -62,15 +69,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if missing or os.geteuid() != 0:
         pytest.fail(f"{', '.join(missing) or 'root'}: missing. Install slurm-wlm and munge, and run this as root.")
     folder = tmp_path_factory.mktemp("slurm")
-    for name in ("state", "spool", "bin"):
+    for name in ("state", *NODES, "bin"):
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
-    for name in ("gpu0", "gpu1"):  # that jobs ask for, and nothing here uses
-        (folder / name).touch()
-    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
+    for node, place in product(NODES, range(2)):  # GPUs that jobs ask for, and nothing here uses
+        (folder / f"{node}{place}").touch()
+    (folder / "gres.conf").write_text(
+        "".join(f"NodeName={node} Name=gpu File={folder}/{node}[0-1]\n" for node in NODES)
+    )
     configuration = folder / "slurm.conf"
-    ports = [_free_port(), _free_port()]
+    ports = [_free_port() for _ in range(3)]
     configuration.write_text(
         CONFIGURATION.format(
             host=socket.gethostname().split(".")[0], ports=ports, folder=folder, cores=os.cpu_count() or 1
@@ -82,17 +91,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     wrapper.chmod(0o755)
     files = [f"--{kind}-file={folder}/munge.{kind}" for kind in ("key", "pid", "log", "seed")]
     munged = ["munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *files]
-    commands = (munged, ["slurmctld", "-D"], ["slurmd", "-D"])
+    commands = (munged, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in NODES))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(configuration))
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         running = []
-        for command in commands:
-            with (folder / f"{command[0]}.out").open("w") as out:
+        for number, command in enumerate(commands):
+            with (folder / f"{number}-{command[0]}.out").open("w") as out:
                 running.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT))
             time.sleep(1)
         try:
-            _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), "the node never became idle")
+            _wait(
+                lambda: _output("sinfo", "-N", "-p", "two", "-h", "-o", "%T").split() == ["idle"] * 2, "no idle nodes"
+            )
             yield
         finally:
             for process in reversed(running):
@@ -137,7 +148,7 @@ def _preempted(pipeline: Pipeline, command: tuple[str, ...], until: Callable[[],
     with (pipeline.folder / "out").open("w") as out:
         running = subprocess.Popen([TOOLS / command[0], *command[1:]], stdout=out, **kinds)
         try:
-            _wait(until, "training never began", 300)
+            _wait(lambda: until() or running.poll() is not None, "training never began", 300)
             urgent = ("sbatch", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--time=1", "--output=/dev/null")
             _output(*urgent, "--wrap=sleep 3")
             assert running.wait(600) == 0, (pipeline.folder / "out").read_text()
@@ -238,3 +249,30 @@ def test_a_job_that_is_out_of_time_saves_a_checkpoint_and_the_next_attempt_resum
             _output("scancel", "--me")
             _wait(lambda: not _output("squeue", "--noheader"), "the training never ended")
     assert _submitted(pipeline, "train_start") == [("00:02:00", "24000M", "1"), ("00:04:00", "32000M", "1")]
+
+
+def test_a_training_on_two_nodes_ends_with_the_bytes_of_one_and_resumes_when_it_is_preempted(
+    pipeline: Pipeline,
+) -> None:
+    """srun starts it once on each; GPUs of both are asked for. Each has one of the two processes, which need both."""
+    smoke = {"train__steps": 201, "adapt__steps": 200, "loop__checkpoint_every": 10000}
+    pipeline.set(loop__processes=2, **{f"scales__smoke__{name}": value for name, value in smoke.items()})
+    pipeline.run("snakemake", "--cores", "2", "--", "adapt_stage")
+    alone = pipeline.bytes_of("runs/*/*/*/*.safetensors")
+    for folder in ("runs", "logs", ".cache/runs"):
+        shutil.rmtree(pipeline.folder / folder)
+    path = pipeline.folder / "profiles/slurm/profile.yaml"
+    profile = yaml.safe_load(path.read_text())
+    for rule in ("train", "train_start", "adapt", "adapt_unmixed"):
+        spread = {"nodes": 2, "tasks": 2, "tasks_per_gpu": 0, "mpi": "srun"}
+        profile["set-resources"][rule] |= {"slurm_partition": "two", "gpu": 2, **spread}
+    profile["set-resources"]["evaluate"]["slurm_partition"] = "two"  # which is of the job of an adaptation
+    path.write_text(yaml.safe_dump(profile))
+    log = pipeline.folder / f"logs/train/{TASK}-source-seed0.log"
+    _preempted(pipeline, (*SUBMIT, "--", "evaluate_stage"), lambda: log.exists() and "/201:" in log.read_text())
+    assert "resuming from the checkpoint at step" in log.read_text()
+    assert pipeline.bytes_of("runs/*/*/*/*.safetensors") == alone
+    jobs = _output("scontrol", "--oneliner", "show", "jobs").splitlines()
+    mine = [line for line in jobs if str(pipeline.folder) in line and "Partition=two" in line]
+    found = [re.findall(r"NodeList=(first\S+) .*TresPerJob=gres.gpu:(\d+)", line) for line in mine]
+    assert found[:3] == [[("first,second", "2")]] * 3  # source-only, preempted once, and DACS with its evaluation

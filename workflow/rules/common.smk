@@ -84,8 +84,21 @@ TABLES += ["curves", "checkpoints", "choice", "calibration", "confident", "confl
 TABLES += ["conflation_steps", "data", "data_report"]
 
 PROCESSES = PARAMS.loop.processes  # of one training, each with a GPU of its own where there are any
+TRAININGS = ("train", "train_start", "adapt", "adapt_unmixed")
+
+
+def asked_by_profile(rule, resource):
+    """What set-resources of a profile gives a rule; None where that is nothing, or an expression."""
+    given = workflow.resource_settings.overwrite_resources.get(rule, {}).get(resource)
+    return None if given is None or given.is_evaluable() else given.value
+
+
+# Nodes of Slurm that share the processes of a training: srun starts the command once on each of them.
+NODES = max(asked_by_profile(rule, "nodes") or 1 for rule in TRAININGS)
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
-TRAINING_THREADS = PROCESSES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
+TRAINING_THREADS = PROCESSES // NODES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
+SRUN = f"srun --nodes={NODES} --ntasks={NODES} --ntasks-per-node=1 --cpus-per-task={TRAINING_THREADS} --cpu-bind=none"
+ON_NODES = f"{SRUN} " if NODES > 1 else ""
 
 # Another torch rounds differently.
 TORCH = version("torch")
@@ -101,13 +114,26 @@ if workflow.resource_settings.nodes is None:
 
 
 # A profile for GPUs names their number and the memory of a training, since a login node has none, so both are its own.
-for name in ("train", "train_start", "adapt", "adapt_unmixed"):
-    given = workflow.resource_settings.overwrite_resources.get(name, {}).get("gpu")
-    if PARAMS.loop.device != "cpu" and given is not None and not given.is_evaluable() and given.value < PROCESSES:
+SPREAD = {"nodes": NODES, "tasks": NODES, "tasks_per_gpu": 0}  # one task a node, which starts processes
+for name in TRAININGS:
+    given = asked_by_profile(name, "gpu")
+    if PARAMS.loop.device != "cpu" and given is not None and given < PROCESSES:
         raise WorkflowError(
-            f"loop.processes is {PROCESSES}, but set-resources of the profile gives {name} gpu: {given.value}, for fewer"
+            f"loop.processes is {PROCESSES}, but set-resources of the profile gives {name} gpu: {given}, for fewer"
             f" processes.\nThere give train, train_start, adapt and adapt_unmixed gpu: {PROCESSES}, and mem_mb for that many."
         )
+    missing = "mpi" not in workflow.resource_settings.overwrite_resources.get(name, {})
+    if NODES > 1 and (missing or any(asked_by_profile(name, key) != value for key, value in SPREAD.items())):
+        wanted = ", ".join(f"{key}: {value}" for key, value in {**SPREAD, "mpi": "srun"}.items())
+        raise WorkflowError(
+            f"A training has {NODES} nodes in set-resources of the profile, but {name} is not given all that this needs.\n"
+            f"There give train, train_start, adapt and adapt_unmixed {wanted}."
+        )
+if PROCESSES % NODES:
+    raise WorkflowError(
+        f"loop.processes is {PROCESSES}, which {NODES} nodes do not share equally.\n"
+        "Give a number that they divide, or other nodes in set-resources of the profile."
+    )
 
 
 def one_of(names):

@@ -26,7 +26,7 @@ rule train:
     priority: 2
     threads: TRAINING_THREADS
     resources:
-        mem_mb=2500 * PROCESSES,
+        mem_mb=2500 * PROCESSES // NODES,
         runtime=120,
         gpu=GPUS * PROCESSES,
     params:
@@ -36,7 +36,7 @@ rule train:
     message:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
     shell:
-        "python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
+        "{ON_NODES}python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
@@ -75,7 +75,7 @@ rule adapt:
     priority: 1
     threads: TRAINING_THREADS
     resources:
-        mem_mb=2500 * PROCESSES,
+        mem_mb=2500 * PROCESSES // NODES,
         runtime=120,
         gpu=GPUS * PROCESSES,
     params:
@@ -87,7 +87,7 @@ rule adapt:
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
+        "{ON_NODES}python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
