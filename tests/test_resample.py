@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dacs.prepare.pixels import resize
-from dacs.prepare.resample import Kernel, columns_first, exact_rows, resized, weights
+from dacs.prepare.resample import Kernel, columns_first, exact_rows, resized, rounded_edge, weights
 
 SIZES = (
     ((1052, 1914), (720, 1280)),
@@ -54,6 +54,30 @@ def test_no_value_is_more_than_a_level_off_pillow(
         assert made.shape == (*smaller, 3)
         assert off.max() <= 1, name
         assert (off > 0).mean() < (0.01 if name == "smooth" and size[0] < 10 * smaller[0] else 0.3), name
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "smaller", "edge"),
+    [
+        ("bicubic", (1024, 2048), (512, 1024), 2),
+        ("bilinear", (1024, 2048), (512, 1024), 1),
+        ("bicubic", (96, 64), (48, 64), 2),
+        ("bilinear", (64, 160), (32, 40), 1),
+        ("bicubic", (64, 160), (32, 40), 2),
+        ("bicubic", (40, 40), (10, 20), 2),
+    ],
+)
+def test_a_half_or_a_quarter_of_a_size_equals_pillow(
+    kernel: Kernel, size: tuple[int, int], smaller: tuple[int, int], edge: int
+) -> None:
+    assert rounded_edge(size[0], smaller[0], kernel) == edge
+    for name, image in images(size, np.random.default_rng(0)).items():
+        image.flags.writeable = False
+        assert np.array_equal(resized(image, smaller, kernel), by_pillow(image, smaller, kernel)), name
+
+
+def test_torch_has_other_weights_than_pillow_at_most_ratios() -> None:
+    assert [rounded_edge(have, want, "bicubic") for have, want in ((1914, 1280), (90, 30), (8, 4))] == [None] * 3
 
 
 @pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
