@@ -40,7 +40,7 @@ def params_of(frames: int, steps: int) -> Params:
     smoke: dict[str, Any] = content["scales"]["smoke"]
     smoke["world"]["frames"] = dict.fromkeys(("gta5", "synthia", "cityscapes_train", "cityscapes_val"), frames)
     smoke["train"] = {"steps": steps + 1}
-    smoke["adapt"]["steps"] = steps
+    smoke["adapt"] |= {"steps": steps, "init": "backbone"}
     smoke["loop"] |= {"log_every": 100, "checkpoint_every": 100_000}
     return load({**content, "scale": "smoke"})
 
@@ -78,10 +78,17 @@ class Commands:
 
     def train(self, times: int) -> Taken:
         """Always on as many frames; another seed in each turn, or the run would be found in the cache."""
-        settings = job_file(job_of(params_of(self.frames, times * self.steps), "train", method="oracle"))
-        ready = Path(f"1/ready{self.turn}/cityscapes")
-        options = ("--source", ready / "oracle", "--target", ready / "train", "--out", f"{times}/run{self.turn}")
-        return dacs("train", "--settings", settings, "--method", "oracle", "--seed", self.turn, *options)
+        return self._run("train", "oracle", times)
+
+    def adapt(self, times: int) -> Taken:
+        """The same by DACS, from pretrained weights; the labelled frames are those of the target."""
+        return self._run("adapt", "dacs", times)
+
+    def _run(self, verb: str, method: str, times: int) -> Taken:
+        settings = job_file(job_of(params_of(self.frames, times * self.steps), verb, method=method))
+        ready, out = Path(f"1/ready{self.turn}/cityscapes"), f"{times}/{method}{self.turn}"
+        options = ("--source", ready / "oracle", "--target", ready / "train", "--out", out)
+        return dacs(verb, "--settings", settings, "--method", method, "--seed", self.turn, *options)
 
     def evaluate(self, times: int) -> Taken:
         """One run on more and more frames."""
@@ -89,7 +96,7 @@ class Commands:
         ready = Path(f"{times}/ready{self.turn}/cityscapes")
         options = ("--index", ready / "val", "--train", Path(f"1/ready{self.turn}/cityscapes/train"))
         out = f"{times}/evaluation{self.turn}"
-        return dacs("evaluate", "--settings", settings, "--run", f"1/run{self.turn}", *options, "--out", out)
+        return dacs("evaluate", "--settings", settings, "--run", f"1/oracle{self.turn}", *options, "--out", out)
 
 
 def growth(commands: Commands) -> None:
@@ -98,7 +105,7 @@ def growth(commands: Commands) -> None:
     found: dict[str, dict[int, list[Taken]]] = {}
     for commands.turn in range(TURNS):
         each: dict[str, Callable[[int], Taken]] = {
-            name: getattr(commands, name) for name in ("world", "remap", "train", "evaluate")
+            name: getattr(commands, name) for name in ("world", "remap", "train", "adapt", "evaluate")
         }
         for name, command in each.items():
             for times in (1, 2, 4):
@@ -107,7 +114,7 @@ def growth(commands: Commands) -> None:
         seconds = [min(taken.seconds for taken in turns) for turns in by_times.values()]
         memory = [min(taken.memory for taken in turns) for turns in by_times.values()]
         steps = seconds[1] - seconds[0], seconds[2] - seconds[1]
-        amount = commands.steps if name == "train" else commands.frames
+        amount = commands.steps if name in ("train", "adapt") else commands.frames
         cells = ", ".join(f"{each:.2f}" for each in seconds), ", ".join(f"{each:.2f}" for each in steps)
         peaks = ", ".join(f"{each:.0f}" for each in memory)
         row = f"{name:10}{amount:6}{cells[0]:>28}{cells[1]:>16}{steps[1] / steps[0]:7.2f}{peaks:>22}"

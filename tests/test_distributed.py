@@ -331,3 +331,24 @@ def test_nodes_that_do_not_share_the_processes_equally_are_refused(monkeypatch: 
         launch(3, [])
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # it runs several times on a node: not one for each
     assert Nodes.of_slurm() == Nodes()
+
+
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_in_several_processes(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the rounding of float32, in which kernels that are made by the compiler add in another order."""
+    weights = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        run = tiny.run(ready, "dacs", processes=2, compile=compiled)
+        process = started([*adaptation(run), job_file(run.settings)])
+        said = process.communicate(timeout=900)[1]
+        assert process.returncode == 0, said
+        weights.append(load_file(RunDir(folder / "run").weights))
+    plain, compiled_ones = weights
+    assert any(not torch.equal(plain[name], compiled_ones[name]) for name in plain)
+    for name in plain:
+        torch.testing.assert_close(plain[name], compiled_ones[name], rtol=0, atol=1e-3)
