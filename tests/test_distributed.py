@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psutil
 import pytest
 import tiny
 import torch
@@ -300,26 +301,47 @@ def test_the_command_starts_its_processes_and_resumes_with_another_number(
     assert RunDir(Path("run")).weights.exists()
 
 
+def on_nodes(command: list[str], **more: str) -> list[subprocess.Popen[str]]:
+    """The command as srun starts it, once on each of two nodes, both of which are this machine."""
+    step = {"JOB_ID": str(time.monotonic_ns()), "STEP_ID": "0", "LAUNCH_NODE_IPADDR": "127.0.0.1"}
+    step |= {"STEP_NUM_NODES": "2", "STEP_NUM_TASKS": "2"}
+    variables = {f"SLURM_{name}": value for name, value in step.items()}
+    return [started(command, **variables, SLURM_NODEID=str(node)) for node in range(2)]
+
+
 def test_the_nodes_of_a_step_of_slurm_share_the_processes(
     ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command is started once on each of two nodes, both of which are this machine; one reports."""
-    monkeypatch.chdir(tmp_path)
+    """And end with the bytes of two processes on one machine; one process reports."""
     run = tiny.run(ready, "dacs", processes=2)
-    step = {"JOB_ID": str(os.getpid()), "STEP_ID": "0", "LAUNCH_NODE_IPADDR": "127.0.0.1"}
-    step |= {"STEP_NUM_NODES": "2", "STEP_NUM_TASKS": "2"}
     said = {}
-    for kind, nodes in (("nodes", ("0", "1")), ("one", (None,))):
-        Path(kind).mkdir()
-        monkeypatch.chdir(tmp_path / kind)
-        command = [*adaptation(run), str(Path(job_file(run.settings)).resolve())]
-        there = [{f"SLURM_{name}": value for name, value in {**step, "NODEID": node}.items()} for node in nodes if node]
-        agents = [started(command, **variables) for variables in there or [{}]]
-        said[kind] = "".join(agent.communicate(timeout=120)[1] for agent in agents)
-        assert [agent.returncode for agent in agents] == [0] * len(agents), said[kind]
-        monkeypatch.chdir(tmp_path)
+    for name, start in (("nodes", on_nodes), ("one", lambda command: [started(command)])):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        agents = start([*adaptation(run), job_file(run.settings)])
+        said[name] = "".join(agent.communicate(timeout=120)[1] for agent in agents)
+        assert {agent.returncode for agent in agents} == {0}, said[name]
     assert said["nodes"].count("step 6/6") == said["one"].count("step 6/6") == 1
     assert tiny.contents(tmp_path / "nodes/run") == tiny.contents(tmp_path / "one/run")
+
+
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGTERM, {75}), (signal.SIGKILL, {137, 1})])
+def test_what_ends_a_process_of_one_node_ends_all(
+    number: signal.Signals, codes: set[int], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a checkpoint and the exit code for it on both nodes, or with an error on both."""
+    monkeypatch.chdir(tmp_path)
+    run = tiny.run(ready, "dacs", steps=10_000, processes=2, checkpoint_every=20)
+    agents = on_nodes([*adaptation(run), job_file(run.settings)])
+    while not [*Path(".cache/runs").glob("*/checkpoint.pt")]:
+        assert all(agent.poll() is None for agent in agents)
+        time.sleep(0.05)
+    (process,) = psutil.Process(agents[1].pid).children()
+    process.send_signal(number)
+    said = [agent.communicate(timeout=60)[1] for agent in agents]
+    assert {agent.returncode for agent in agents} == codes, said
+    assert said[0].count("stopped at step" if number == signal.SIGTERM else "Another process of this run") == 1
+    assert "Traceback" not in "".join(said)
 
 
 def test_nodes_that_do_not_share_the_processes_equally_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

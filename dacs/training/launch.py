@@ -68,9 +68,10 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         max_nodes=nodes.total,
         nproc_per_node=processes // nodes.total,
         run_id=nodes.run_id or uuid4().hex,
-        rdzv_backend="c10d",
+        # Between machines torch's c10d ends in an error where the first of them ends before the others.
+        rdzv_backend="static" if nodes.total > 1 else "c10d",
         rdzv_endpoint=nodes.meet,
-        rdzv_configs={"is_host": nodes.rank == 0},
+        rdzv_configs={"rank": nodes.rank},
         max_restarts=0,
         signals_to_handle=UNUSED,
         shutdown_timeout=SAVING,

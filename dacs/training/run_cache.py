@@ -50,11 +50,19 @@ def make_run(out: RunDir, run: Run) -> None:
         _make(out, run, lambda key: None)
         return
     announce = resolve_name("dacs.training.distributed:announce")
-    with resolve_name("dacs.training.distributed:together")(run.settings) as group:
-        if group.is_first:
-            _make(out, run, announce)
-        else:
-            _help(run, announce)
+    is_first = True
+    try:
+        with resolve_name("dacs.training.distributed:together")(run.settings) as group:
+            is_first = group.is_first
+            try:
+                _make(out, run, announce) if is_first else _help(run, announce)
+            except Interrupted:
+                group.any(False)  # none ends before the first has saved its checkpoint
+                raise
+    except Interrupted as error:
+        if is_first:
+            raise
+        raise SystemExit(error.exit_code) from None
 
 
 def _help(run: Run, announce: Callable[[str | None], str | None]) -> None:
@@ -63,8 +71,6 @@ def _help(run: Run, announce: Callable[[str | None], str | None]) -> None:
         key = announce(None)
         if key is not None and run.row.terms:
             resolve_name(run.row.procedure)(RunDir(STORE / key), run, key)
-    except Interrupted:
-        pass
     except ProcessLost as error:
         raise SystemExit(error.exit_code) from None
 
