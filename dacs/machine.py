@@ -1,6 +1,7 @@
 """What this machine has for the jobs of the workflow. Torch-free."""
 
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,14 @@ def memory_mb() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
     return (min(int(limit), total) if limit.isdigit() else total) // 10**6
+
+
+def processor() -> str:
+    """The name of the processor, as the system reports it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or "unknown processor"
 
 
 def has_gpu() -> bool:

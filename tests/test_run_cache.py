@@ -25,6 +25,7 @@ from dacs.errors import BadRequest, Interrupted, RunFailed
 from dacs.jobs import job_file, requests
 from dacs.layout import PreparedDomain, PreparedSplit, RunDir
 from dacs.locks import working_alone
+from dacs.machine import processor
 from dacs.provenance import ROOT
 from dacs.training import loop, run_cache
 from dacs.training.run import Run
@@ -89,7 +90,7 @@ def test_a_run_leaves_its_results_and_says_what_made_them(ready: Path) -> None:
     assert (spec["method"], spec["seed"]) == ("source", 0)
     assert spec["settings"] == run.settings.model_dump(mode="json", exclude_none=True)
     assert spec["key"] == key(ready)
-    assert spec["trained_on"] == f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    assert spec["trained_on"] == f"CPU, {torch.backends.cpu.get_cpu_capability()}, {processor()}"
     for name in ("weights.safetensors", "teacher.safetensors"):
         assert spec["sha256"][name] == files.digest(Path("runs/one") / name)
     assert not RunDir(STORE / spec["key"]).checkpoint.exists()

@@ -4,6 +4,7 @@ It differs from run to run, so the page of `all` is without it and has the same 
 """
 
 import csv
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dacs.machine import processor
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "snakemake", "dvc")
 
@@ -22,7 +25,7 @@ def provenance(root: Path) -> dict[str, Any]:
     return {
         "commit": commit and commit.strip(),
         "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-        "machine": f"{_processor()}, {platform.system()} {platform.machine()}",
+        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "versions": {
             "Python": platform.python_version(),
             **{name: found for name in PACKAGES if (found := _version(name))},
@@ -84,14 +87,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def _processor() -> str:
-    """The name of the processor, as the system reports it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0]}, {len(models)} cores" if models else platform.processor() or "unknown processor"
 
 
 def _version(package: str) -> str | None:

@@ -24,6 +24,7 @@ from dacs.files import atomic, digest, read_json, write_json
 from dacs.layout import RunDir
 from dacs.loading.classes import check_classes, classes_without_pixels
 from dacs.locks import working_alone
+from dacs.machine import processor
 from dacs.methods import FEATURE_LOSS, Method
 from dacs.models.published import NONE
 from dacs.models.weights import weights_file, weights_on_disk
@@ -89,6 +90,8 @@ def _make(out: RunDir, run: Run, announce: Callable[[str | None], object]) -> No
             announce(key)
             with _loader_errors(), _memory_errors(run):
                 trained_on = resolve_name(run.row.procedure)(folder, run, key)
+            if trained_on.startswith("CPU"):  # processors of other makers round differently with the same instructions
+                trained_on += f", {processor()}"
             digests = {name: digest(folder.path / name) for name in results_of(folder)}
             write_json(folder.spec, {**spec, "trained_on": trained_on, "sha256": digests})
             folder.checkpoint.unlink(missing_ok=True)
