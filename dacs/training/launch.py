@@ -20,7 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dacs.errors import BadRequest, Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-UNUSED = "SIGUSR2"  # that torch may handle: it would stop waiting for a checkpoint at the second signal
+TORCHS = "SIGUSR2"  # all that torch's own handler is given: at a second signal it would wait for no checkpoint
 SAVING = 300  # seconds that a process has for its step and checkpoint, before it is killed
 PORTS = range(20000, 30000)  # of which a step of Slurm has one by its number; below those that systems give away
 
@@ -73,7 +73,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         rdzv_endpoint=nodes.meet,
         rdzv_configs={"rank": nodes.rank},
         max_restarts=0,
-        signals_to_handle=UNUSED,
+        signals_to_handle=TORCHS,
         shutdown_timeout=SAVING,
     )
     try:
@@ -96,10 +96,13 @@ def _first_signal() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
-            signal.signal(each, lambda number, frame: None)  # SIG_IGN would complain of those that have come already
+            signal.signal(each, lambda number, frame: None)  # after SIG_IGN Python complains of those that have come
         raise SignalException(f"received {signal.Signals(number).name}", signal.SIGTERM)
 
-    before = {each: signal.signal(each, stop) for each in SIGNALS}
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # as nohup has it
+            signal.signal(each, stop)
     try:
         yield
     finally:
