@@ -13,7 +13,7 @@ demo photos page: export DACS_COMMAND = make $@
 AUDIT_SERVER := https://api.osv.dev
 AUDIT := uv tool run --quiet pip-audit==2.10.1 -s osv --disable-pip --require-hashes
 
-.PHONY: demo photos page test test-slow lint audit torture test-slurm test-s3 experiments clean
+.PHONY: demo photos page test test-slow lint audit torture test-slurm test-s3 test-container experiments clean
 
 demo: $(READY)  ## the environment, then the whole pipeline on the built-in world
 	snakemake --cores all --rerun-incomplete all
@@ -29,7 +29,7 @@ page: $(READY)  ## the page with commit, changed parameters, machine and times o
 	@echo "Done: $(CURDIR)/reports/page.html"
 
 test: lint  ## lint, types, contracts, and all tests but the slow ones, one module a core
-	pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow and not slurm and not s3"
+	pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow and not slurm and not s3 and not container"
 
 lint: $(READY) .venv/dev  ## of which ruff's rules S, those of bandit, look for security faults
 	ruff check .
@@ -53,12 +53,15 @@ torture: $(READY) .venv/dev  ## kills, damage, fuzz and full disks: a line for e
 	pytest tests/faults --table logs/torture.txt
 
 # The same environment with the plugins of Snakemake for clusters, in a separate folder.
-test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of one node, which needs slurm-wlm, munge and root, and by a stand-in of kubectl
+test-slurm: .venv-slurm/ready  ## the pipeline on a Slurm of two nodes, which needs slurm-wlm, munge and root, and by a stand-in of kubectl
 	PATH=$(CURDIR)/.venv-slurm/bin:$$PATH pytest -m slurm tests/test_slurm.py tests/test_kubernetes.py
 
 # DVC with its part for S3, in a small environment of its own.
 test-s3: .venv-s3/ready  ## push and pull by a server of S3 that the test starts
 	PATH=$(CURDIR)/.venv-s3/bin:$$PATH pytest -m s3 tests/test_s3.py
+
+test-container: $(READY) .venv/dev  ## the image, built in a root of debootstrap and run, which needs buildah, debootstrap and root
+	pytest -m container -rs tests/test_container.py
 
 # Without the hashes of dependencies and other numbers, for which DVC would leave out the parameters.
 experiments: $(READY)  ## a number (NUMBERS, a pattern) and the changed parameters of all experiments, in 100 columns
