@@ -98,7 +98,8 @@ NODES = max(asked_by_profile(rule, "nodes") or 1 for rule in TRAININGS)
 # A step of training is a few wide operations: two runs of one thread each are faster than one run of two.
 TRAINING_THREADS = PROCESSES // NODES * (max(PARAMS.loop.threads, 1) + PARAMS.loop.workers)
 SRUN = f"srun --nodes={NODES} --ntasks={NODES} --ntasks-per-node=1 --cpus-per-task={TRAINING_THREADS} --cpu-bind=none"
-ON_NODES = f"{SRUN} " if NODES > 1 else ""
+# Not among the parameters of a job, since results do not depend on it.
+os.environ.update(SRUN=SRUN if NODES > 1 else "")
 
 # Another torch rounds differently.
 TORCH = version("torch")

@@ -36,7 +36,7 @@ rule train:
     message:
         "Training {wildcards.method} for {wildcards.source}-{wildcards.target}, seed {wildcards.seed}"
     shell:
-        "{ON_NODES}python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
+        "$SRUN python -m dacs train --settings {params.settings} --method {wildcards.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
@@ -87,7 +87,7 @@ rule adapt:
     message:
         "Adapting from {wildcards.source} to {wildcards.target} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "{ON_NODES}python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
+        "$SRUN python -m dacs adapt --settings {params.settings} --method {params.method} --seed {wildcards.seed}"
         " --source $(dirname {input.source}) --target data/ready/{wildcards.target}/train {params.init}"
         " --out $(dirname {output.weights}) > {log} 2>&1"
 
