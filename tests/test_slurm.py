@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pipeline import EVERY, SNAKEMAKE, TOOLS, Pipeline, create, environment
+from pipeline import EVERY, REPRO, SNAKEMAKE, TOOLS, Pipeline, create, environment
 
 pytestmark = pytest.mark.slurm
 
@@ -157,11 +157,13 @@ def _preempted(pipeline: Pipeline, command: tuple[str, ...], until: Callable[[],
 
 
 def test_the_pipeline_runs_on_slurm_and_then_nothing_is_left_to_do(pipeline: Pipeline) -> None:
-    """Figures and report are made here; a run and its evaluation are one job."""
+    """Figures and report are made here; a run and its evaluation are one job. DVC records what is there."""
     printed = pipeline.run(*SUBMIT, "--", "all")
     assert printed.count("has been submitted with SLURM jobid") == EVERY.total() - 2 - EVERY["adapt"]
     assert (pipeline.folder / "reports/index.html").exists()
     assert not pipeline.jobs(*SNAKEMAKE)
+    assert set(pipeline.jobs(*REPRO)) <= {"record"}
+    assert "up to date" in pipeline.run("dvc", "status")
 
 
 def test_a_job_that_fails_is_given_more_memory_and_time(pipeline: Pipeline) -> None:
