@@ -5,7 +5,7 @@ from growth import Commands, Taken, growth
 
 
 class Fake(Commands):
-    """Commands that take 5 s to start: world linear, remap quadratic, train linear, evaluate with growing memory."""
+    """Commands that take 5 s to start: world linear, remap quadratic, train and adapt linear, evaluate with growing memory."""
 
     def world(self, times: int) -> Taken:
         return Taken(5 + 3 * times + (self.turn == 1), 100)
@@ -13,7 +13,7 @@ class Fake(Commands):
     def remap(self, times: int) -> Taken:
         return Taken(5 + 3 * times**2, 100)
 
-    train = world
+    train = adapt = world
 
     def evaluate(self, times: int) -> Taken:
         return Taken(5 + 3 * times, 100 * times)
@@ -28,6 +28,7 @@ def test_the_ratio_of_increases_is_two_where_time_is_linear_and_four_where_it_is
         ("world", "10"),
         ("remap", "10"),
         ("train", "20"),
+        ("adapt", "20"),
         ("evaluate", "10"),
     ]
     assert {name: row[7] for name, row in rows.items()} == dict.fromkeys(rows, "2.00") | {"remap": "4.00"}
