@@ -5,7 +5,7 @@ from growth import Commands, Taken, growth
 
 
 class Fake(Commands):
-    """Commands that take 5 s to start: world linear, remap quadratic, train and adapt linear, evaluate with growing memory."""
+    """Commands that take 5 s to start: all linear but remap, which is quadratic; evaluate has growing memory."""
 
     def world(self, times: int) -> Taken:
         return Taken(5 + 3 * times + (self.turn == 1), 100)
